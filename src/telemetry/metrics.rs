@@ -1,0 +1,314 @@
+//! Every metric of the process in one file: name, labels and meaning.
+//!
+//! Refuses to compute anything: stages report what happened. Labels come from closed sets, from the
+//! configuration or from the broker's assignment, so their number is bounded. Hot paths add up in plain
+//! integers and report once per turn of the loop.
+
+use std::sync::LazyLock;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
+
+/// The process's metrics, created at first use.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+pub struct Metrics {
+    registry: Registry,
+
+    pub build_info: IntGaugeVec,
+    pub config_info: IntGaugeVec,
+    /// One of starting, running, paused, draining, degraded, stopped is 1.
+    pub state: IntGaugeVec,
+
+    pub consumed_records: IntCounterVec,
+    pub consumed_bytes: IntCounterVec,
+    pub lag_records: IntGaugeVec,
+    pub lag_seconds: GaugeVec,
+    pub assigned_partitions: IntGaugeVec,
+    pub paused_partitions: IntGaugeVec,
+    pub rebalances: IntCounterVec,
+    pub offset_commits: IntCounterVec,
+    pub kafka_errors: IntCounterVec,
+    pub last_poll_timestamp: Gauge,
+
+    pub decoded_records: IntCounterVec,
+    pub unknown_fields: IntCounterVec,
+    pub filtered_records: IntCounterVec,
+    pub dropped_records: IntCounterVec,
+    pub schema_errors: IntCounterVec,
+    pub dlq_records: IntCounterVec,
+    pub dlq_bytes: IntCounterVec,
+
+    pub flushes: IntCounterVec,
+    pub batch_rows: HistogramVec,
+    pub batch_bytes: HistogramVec,
+    pub batch_age: HistogramVec,
+
+    pub insert_duration: HistogramVec,
+    pub insert_attempts: IntCounterVec,
+    pub insert_retries: IntCounterVec,
+    pub inserted_rows: IntCounterVec,
+    pub inserted_bytes: IntCounterVec,
+    pub deduplicated_batches: IntCounterVec,
+    pub inflight_batches: IntGaugeVec,
+    /// One of open, limited, shut is 1 for each endpoint.
+    pub gate_state: IntGaugeVec,
+    pub gate_transitions: IntCounterVec,
+    pub endpoint_requests_in_flight: IntGaugeVec,
+    pub endpoint_connections_opened: IntCounterVec,
+
+    pub e2e_latency: HistogramVec,
+    pub memory_budget: IntGauge,
+    pub memory_used: IntGaugeVec,
+    pub stage_busy_seconds: prometheus::CounterVec,
+    pub ch_up: IntGaugeVec,
+    pub scrapes: IntCounter,
+    pub drain_duration: Histogram,
+}
+
+/// Seconds from a millisecond to a minute.
+const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+struct Builder(Registry);
+
+impl Builder {
+    fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
+        // Names and labels are literals of this file, so the unit test below proves that this holds.
+        #[allow(clippy::expect_used)]
+        let collector = collector.expect("metric declared with a valid name");
+        #[allow(clippy::expect_used)]
+        self.0.register(Box::new(collector.clone())).expect("metric declared once");
+        collector
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(opts(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+        self.add(HistogramVec::new(opts, labels))
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("penstock_{name}"), help)
+}
+
+/// `count` bounds from `start`, each `factor` times the one before.
+fn exponential(start: f64, factor: f64, count: i32) -> Vec<f64> {
+    (0..count).map(|i| start * factor.powi(i)).collect()
+}
+
+impl Metrics {
+    #[allow(clippy::too_many_lines)] // A list, one entry per metric.
+    fn new() -> Metrics {
+        let b = Builder(Registry::new());
+        let batch_rows = exponential(10.0, 4.0, 10);
+        let batch_bytes = exponential(4096.0, 4.0, 9);
+        Metrics {
+            build_info: b.gauge("build_info", "Always 1; identifies the build", &["version"]),
+            config_info: b.gauge(
+                "config_info",
+                "Always 1; hash of the effective configuration without secrets",
+                &["hash"],
+            ),
+            state: b.gauge(
+                "state",
+                "starting, running, paused, draining, degraded, stopped (one is 1)",
+                &["state"],
+            ),
+            consumed_records: b.counter(
+                "consumed_records_total",
+                "Records handed over by the Kafka client",
+                &["topic"],
+            ),
+            consumed_bytes: b.counter(
+                "consumed_bytes_total",
+                "Uncompressed key and value bytes of those records",
+                &["topic"],
+            ),
+            lag_records: b.gauge(
+                "lag_records",
+                "High watermark minus durable offset, only for owned partitions",
+                &["topic", "partition"],
+            ),
+            lag_seconds: b.add(GaugeVec::new(
+                opts(
+                    "lag_seconds",
+                    "Age of the oldest record not yet durable in ClickHouse; 0 when caught up",
+                ),
+                &["topic", "partition"],
+            )),
+            assigned_partitions: b.gauge(
+                "assigned_partitions",
+                "Partitions owned by this process",
+                &["topic"],
+            ),
+            paused_partitions: b.gauge(
+                "paused_partitions",
+                "Owned partitions paused, by reason",
+                &["topic", "reason"],
+            ),
+            rebalances: b.counter("rebalances_total", "Rebalance events: assign, revoke, lost", &["kind"]),
+            offset_commits: b.counter("offset_commits_total", "Offset commits: ok, error", &["outcome"]),
+            kafka_errors: b.counter("kafka_errors_total", "Errors of the Kafka client by kind", &["kind"]),
+            last_poll_timestamp: b.add(Gauge::with_opts(opts(
+                "last_poll_timestamp_seconds",
+                "Last time the consumer loop turned",
+            ))),
+            decoded_records: b.counter("decoded_records_total", "Records decoded successfully", &["topic"]),
+            unknown_fields: b.counter(
+                "unknown_fields_total",
+                "Fields that no column takes, left out by policy",
+                &["table"],
+            ),
+            filtered_records: b.counter(
+                "filtered_records_total",
+                "Records removed on purpose by configuration",
+                &["topic", "rule"],
+            ),
+            dropped_records: b.counter(
+                "dropped_records_total",
+                "Records that left without table or dead letter",
+                &["topic", "reason", "intentional"],
+            ),
+            schema_errors: b.counter("schema_errors_total", "Rejected records by reason", &["topic", "kind"]),
+            dlq_records: b.counter(
+                "dlq_records_total",
+                "Records sent to the dead-letter topic by reason and outcome",
+                &["topic", "kind", "outcome"],
+            ),
+            dlq_bytes: b.counter("dlq_bytes_total", "Bytes sent to the dead-letter topic", &["topic"]),
+            flushes: b.counter(
+                "flushes_total",
+                "Batches closed by rows, bytes, age, memory, revoke, shutdown",
+                &["table", "trigger"],
+            ),
+            batch_rows: b.histogram("batch_rows", "Rows per insert", &["table"], &batch_rows),
+            batch_bytes: b.histogram(
+                "batch_bytes",
+                "Bytes per insert before compression",
+                &["table"],
+                &batch_bytes,
+            ),
+            batch_age: b.histogram(
+                "batch_age_seconds",
+                "First record buffered until the batch is closed",
+                &["table"],
+                &SECONDS,
+            ),
+            insert_duration: b.histogram(
+                "insert_duration_seconds",
+                "One insert attempt, request start to answer",
+                &["table", "outcome"],
+                &SECONDS,
+            ),
+            insert_attempts: b.counter(
+                "insert_attempts_total",
+                "ok, retryable, fatal",
+                &["table", "outcome"],
+            ),
+            insert_retries: b.counter(
+                "insert_retries_total",
+                "Insert attempts repeated, by class of the error",
+                &["table", "class"],
+            ),
+            inserted_rows: b.counter(
+                "inserted_rows_total",
+                "Rows acknowledged by ClickHouse",
+                &["topic", "table"],
+            ),
+            inserted_bytes: b.counter("inserted_bytes_total", "Uncompressed bytes acknowledged", &["table"]),
+            deduplicated_batches: b.counter(
+                "deduplicated_batches_total",
+                "Batches sent again after an unknown outcome",
+                &["table"],
+            ),
+            inflight_batches: b.gauge("inflight_batches", "Inserts waiting for an answer", &["table"]),
+            gate_state: b.gauge("gate_state", "open, limited, shut (one is 1)", &["endpoint", "state"]),
+            gate_transitions: b.counter(
+                "gate_transitions_total",
+                "Changes of an endpoint's gate",
+                &["endpoint", "to"],
+            ),
+            endpoint_requests_in_flight: b.gauge(
+                "endpoint_requests_in_flight",
+                "Requests waiting for this endpoint's answer",
+                &["endpoint"],
+            ),
+            endpoint_connections_opened: b.counter(
+                "endpoint_connections_opened_total",
+                "Connections made to this endpoint",
+                &["endpoint"],
+            ),
+            e2e_latency: b.histogram(
+                "e2e_latency_seconds",
+                "Kafka record timestamp until ClickHouse acknowledged the row, weighted by rows",
+                &["topic"],
+                &exponential(0.01, 2.0, 16),
+            ),
+            memory_budget: b
+                .add(IntGauge::with_opts(opts("memory_budget_bytes", "Bytes the pipeline may hold"))),
+            memory_used: b.gauge(
+                "memory_used_bytes",
+                "Bytes held: batch, inflight, dead_letter",
+                &["component"],
+            ),
+            stage_busy_seconds: b.add(prometheus::CounterVec::new(
+                opts("stage_busy_seconds_total", "Busy time per stage"),
+                &["stage"],
+            )),
+            ch_up: b.gauge("ch_up", "1 if the last health check of this endpoint worked", &["host"]),
+            scrapes: b.add(IntCounter::with_opts(opts("scrapes_total", "Times these metrics were read"))),
+            drain_duration: b.add(Histogram::with_opts(
+                HistogramOpts::from(opts(
+                    "rebalance_duration_seconds",
+                    "Time spent draining before a revoke is acknowledged",
+                ))
+                .buckets(SECONDS.to_vec()),
+            )),
+            registry: b.0,
+        }
+    }
+
+    /// The text exposition format, version 0.0.4.
+    pub fn render(&self) -> String {
+        self.scrapes.inc();
+        let mut text = String::new();
+        let encoder = prometheus::TextEncoder::new();
+        if let Err(error) = encoder.encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be rendered");
+        }
+        text
+    }
+
+    /// Sets a state set: the gauge labelled with `now` to 1 and those of the `others` to 0.
+    pub fn set_state(gauge: &IntGaugeVec, labels: &[&str], now: &str, all: &[&str]) {
+        for state in all {
+            let values: Vec<&str> = labels.iter().copied().chain([*state]).collect();
+            gauge.with_label_values(&values).set(i64::from(*state == now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_declared_once_with_a_valid_name() {
+        let text = METRICS.render();
+        assert!(text.contains("penstock_scrapes_total"));
+        for line in text.lines().filter(|l| !l.starts_with('#')) {
+            assert!(line.starts_with("penstock_"), "{line}");
+        }
+    }
+}
