@@ -9,5 +9,28 @@ pub mod units;
 pub mod schema;
 
 // The line, in the order an event meets it.
-pub mod columns;
+pub mod pipeline;
+
+pub mod kafka;
+
 pub mod decode;
+
+pub mod columns;
+
+pub mod batch;
+
+pub mod clickhouse;
+
+pub mod delivery;
+
+pub mod dead_letter;
+
+// Events to try it with.
+pub mod generate;
+
+// Assembly.
+pub mod config;
+
+pub mod app;
+
+pub mod cli;

@@ -55,6 +55,15 @@ pub struct Record<'a> {
     pub payload: Option<&'a [u8]>,
 }
 
+impl Record<'_> {
+    /// Bytes of key and value.
+    pub fn bytes(&self) -> i64 {
+        let bytes = self.key.map_or(0, <[u8]>::len) + self.payload.map_or(0, <[u8]>::len);
+        // A slice is never longer than the largest i64.
+        i64::try_from(bytes).unwrap_or(i64::MAX)
+    }
+}
+
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -82,5 +91,29 @@ impl fmt::Display for Position {
 impl fmt::Display for OffsetRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}, {})", self.first, self.next)
+    }
+}
+
+/// A message header: name and value.
+pub type Header = (String, Option<Vec<u8>>);
+
+/// A Kafka message taken out of the client's buffer: only for records that leave the straight way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedRecord {
+    pub position: Position,
+    pub timestamp_ms: Option<i64>,
+    pub key: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+    pub headers: Vec<Header>,
+}
+
+impl OwnedRecord {
+    /// Bytes of key, value and headers.
+    pub fn bytes(&self) -> usize {
+        let headers =
+            self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
+        self.key.as_ref().map_or(0, Vec::len)
+            + self.payload.as_ref().map_or(0, Vec::len)
+            + headers.sum::<usize>()
     }
 }

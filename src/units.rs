@@ -1,12 +1,14 @@
-//! Sizes and spans of time as people write them: `64MiB`, `250ms`.
+//! Sizes and spans of time as people write them (`64MiB`, `250ms`), and secrets that never print.
 //!
-//! Refuses to know what they measure. What parses prints back to something that parses to the same.
+//! Refuses to know what they measure or open. What parses prints back to something that parses to the
+//! same, except a secret, which prints as `<redacted>` everywhere (invariant I10).
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -23,13 +25,22 @@ pub enum Error {
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
-#[schemars(with = "String", extend("pattern" = r"^[0-9]+ *(B|KiB|MiB|GiB|kB|MB|GB)$"))]
+#[schemars(with = "String", extend("format" = "size", "pattern" = r"^[0-9]+ *(B|KiB|MiB|GiB|kB|MB|GB)$"))]
 pub struct ByteSize(pub u64);
 
 /// A span of time in whole milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
-#[schemars(with = "String", extend("pattern" = r"^[0-9]+ *(ms|s|m|h|d)$"))]
+#[schemars(with = "String", extend("format" = "span", "pattern" = r"^[0-9]+ *(ms|s|m|h|d)$"))]
 pub struct Span(pub Duration);
+
+/// A text that no log, dump, error or schema shows.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(with = "String", extend("writeOnly" = true))]
+pub struct Secret(SecretString);
+
+/// What stands in a secret's place wherever it would be printed.
+pub const REDACTED: &str = "<redacted>";
 
 const SIZES: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
@@ -62,6 +73,29 @@ impl Span {
 
     pub const fn secs(n: u64) -> Self {
         Span(Duration::from_secs(n))
+    }
+}
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(SecretString::from(text.into()))
+    }
+
+    /// The text itself: only for handing it to the client that needs it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(REDACTED)
     }
 }
 
@@ -140,6 +174,14 @@ mod tests {
         for ms in [0, 1, 250, 5000, 60_000, 86_400_000] {
             assert_eq!(Span::millis(ms).to_string().parse(), Ok(Span::millis(ms)));
         }
+    }
+
+    #[test]
+    fn a_secret_prints_nowhere() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?}"), REDACTED);
+        assert_eq!(serde_json::to_string(&secret).unwrap(), format!("\"{REDACTED}\""));
+        assert_eq!(secret.expose(), "hunter2");
     }
 
     #[test]

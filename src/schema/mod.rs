@@ -3,6 +3,28 @@
 //! Refuses to know Kafka, records and servers: it turns table files into a model and the model into
 //! DDL. Everything that left [`load`] has been checked, so the rest of the crate may rely on it.
 
+mod column;
+pub mod ddl;
+mod decimal;
+pub mod diff;
+mod expression;
+mod fault;
+mod file;
+mod fit;
+mod json_schema;
+mod json_type;
+mod load;
 pub mod model;
+mod pattern;
+pub mod print;
+mod refusal;
+mod resolve;
+mod structure;
+pub mod ty;
 
+pub use fault::{Error, Fault};
+pub use load::{load_dir, load_files, load_table, parse_table, table_file_schema};
 pub use model::{Column, Table, Type};
+
+#[cfg(test)]
+mod tests;

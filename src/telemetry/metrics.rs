@@ -37,7 +37,6 @@ pub struct Metrics {
     pub decoded_records: IntCounterVec,
     pub unknown_fields: IntCounterVec,
     pub filtered_records: IntCounterVec,
-    pub dropped_records: IntCounterVec,
     pub schema_errors: IntCounterVec,
     pub dlq_records: IntCounterVec,
     pub dlq_bytes: IntCounterVec,
@@ -62,8 +61,7 @@ pub struct Metrics {
 
     pub e2e_latency: HistogramVec,
     pub memory_budget: IntGauge,
-    pub memory_used: IntGaugeVec,
-    pub stage_busy_seconds: prometheus::CounterVec,
+    pub memory_used: IntGauge,
     pub ch_up: IntGaugeVec,
     pub scrapes: IntCounter,
     pub drain_duration: Histogram,
@@ -175,11 +173,6 @@ impl Metrics {
                 "Records removed on purpose by configuration",
                 &["topic", "rule"],
             ),
-            dropped_records: b.counter(
-                "dropped_records_total",
-                "Records that left without table or dead letter",
-                &["topic", "reason", "intentional"],
-            ),
             schema_errors: b.counter("schema_errors_total", "Rejected records by reason", &["topic", "kind"]),
             dlq_records: b.counter(
                 "dlq_records_total",
@@ -255,17 +248,14 @@ impl Metrics {
                 &["topic"],
                 &exponential(0.01, 2.0, 16),
             ),
-            memory_budget: b
-                .add(IntGauge::with_opts(opts("memory_budget_bytes", "Bytes the pipeline may hold"))),
-            memory_used: b.gauge(
+            memory_budget: b.add(IntGauge::with_opts(opts(
+                "memory_budget_bytes",
+                "Bytes that may be held, what Kafka's client fetches ahead left out",
+            ))),
+            memory_used: b.add(IntGauge::with_opts(opts(
                 "memory_used_bytes",
-                "Bytes held: batch, inflight, dead_letter",
-                &["component"],
-            ),
-            stage_busy_seconds: b.add(prometheus::CounterVec::new(
-                opts("stage_busy_seconds_total", "Busy time per stage"),
-                &["stage"],
-            )),
+                "Bytes held by batches with the bodies they become, and by dead letters",
+            ))),
             ch_up: b.gauge("ch_up", "1 if the last health check of this endpoint worked", &["host"]),
             scrapes: b.add(IntCounter::with_opts(opts("scrapes_total", "Times these metrics were read"))),
             drain_duration: b.add(Histogram::with_opts(

@@ -1,5 +1,13 @@
-//! What operators see: metrics and logs, declared in one place each.
+//! What operators see: metrics, logs and health, declared in one place each.
 //!
-//! Refuses to know who reports. The metrics registry is the crate's only global state.
+//! Refuses to know who reports. The metrics registry and the log subscriber are the crate's only
+//! global state.
 
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod logs;
 pub mod metrics;
+
+pub use config::Config;
+pub use health::{Health, Heart, State, Status};

@@ -1,3 +1,22 @@
-//! t
-#[test]
-fn t() {}
+//! Every test that needs more than one module: one binary, so that one link serves all of them.
+//!
+//! Tests against servers take the shared ones from the environment (`make test`, or `dev/servers with ... --
+//! cargo test`) and keep to databases, topics and groups with fresh names; a test that kills or freezes a server
+//! starts a private one. Waiting is for a condition with a deadline, never for a time. Nothing is ignored.
+
+// Test code fails by panicking; clippy's own exception reaches `#[test]` functions only, not their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stderr)]
+
+mod corpus;
+mod harness;
+mod scene;
+
+mod clickhouse;
+mod commands;
+mod dev_servers;
+mod failure;
+mod line;
+mod start;
+mod telemetry;
+mod tidy;

@@ -1,0 +1,60 @@
+# Everything a developer types. Each target works from a fresh clone without another step before it.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-unit it lint fmt servers stop status bench bench-line clean-dev
+
+# rustup puts cargo there, and a shell that was open before does not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# One profile and one target directory for everything, so that nothing is compiled twice.
+CARGO_FLAGS := --release --locked
+
+help: ## Print this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing on Debian, fetch the development servers (1 min the first time).
+	@dev/setup
+
+build: setup ## Compile target/release/penstock (11 min the first time on 2 cores).
+	cargo build $(CARGO_FLAGS)
+
+demo: build ## Three million flights through Kafka into ClickHouse, then the proof that all arrived.
+	@dev/demo
+
+test: lint build ## Every test, those against real servers too (under 45 min from a fresh clone on 2 cores).
+	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
+
+test-unit: setup ## The tests beside the code; no servers.
+	cargo test $(CARGO_FLAGS) --lib
+
+it: setup ## Integration tests whose name contains T, with servers: make it T=name
+	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS) --test it -- $(T)
+
+lint: setup ## Formatting and clippy, warnings denied, where the toolchain has them.
+	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; \
+	else echo "lint: this toolchain has no rustfmt (rustup component add rustfmt)"; fi
+	@if cargo clippy --version >/dev/null 2>&1; then cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings; \
+	else echo "lint: this toolchain has no clippy (rustup component add clippy)"; fi
+
+fmt: setup ## Format the code.
+	cargo fmt --all
+
+servers: setup ## Start a ClickHouse and a Kafka to work with; their addresses are printed.
+	@dev/servers start
+
+stop: ## Stop what `make servers` or `make demo` started; the data stays.
+	@dev/servers stop --name dev
+	@dev/servers stop --name demo
+
+status: ## Print the development servers and their addresses.
+	@dev/servers status
+
+bench: setup ## Micro benchmarks of decoding and encoding.
+	cargo bench --locked
+
+bench-line: build ## The whole line over a prepared topic: rows/s, MB/s, CPU per event. N=3000000
+	@dev/bench-line --count $(or $(N),3000000)
+
+clean-dev: ## Stop every development server of this checkout and remove their data; downloads stay.
+	@dev/servers stop --all --purge
+	rm -rf .dev/run .dev/logs

@@ -1,0 +1,119 @@
+//! Puts the parts together: from a checked configuration to a running pipeline, or to one answer.
+//!
+//! Refuses to parse arguments and to print: what a command found is given back. Each error says whether
+//! the use was wrong, a server could not be reached, or something failed.
+
+pub mod generate;
+pub mod progress;
+pub mod query;
+pub mod run;
+pub mod tables;
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::config::Config;
+use crate::{clickhouse, kafka};
+
+/// How long a server may take to show that it is there.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// An error with what it says about its cause.
+#[derive(Debug)]
+pub enum Error {
+    /// Configuration, table files, or what they name is wrong.
+    WrongUse(anyhow::Error),
+    /// A server could not be reached.
+    Unreachable(anyhow::Error),
+    Failed(anyhow::Error),
+}
+
+impl From<clickhouse::Error> for Error {
+    fn from(error: clickhouse::Error) -> Self {
+        let class = error.class();
+        let hint = error.hint();
+        let unreachable = error.is_unreachable();
+        let text = error.to_string();
+        let error = if text.contains("hint: ") {
+            anyhow::Error::msg(text)
+        } else {
+            anyhow::Error::msg(format!("{text}\nhint: {hint}"))
+        };
+        match class {
+            _ if unreachable => Error::Unreachable(error),
+            clickhouse::Class::Stop => Error::WrongUse(error),
+            _ => Error::Failed(error),
+        }
+    }
+}
+
+impl From<kafka::Error> for Error {
+    fn from(error: kafka::Error) -> Self {
+        let wrong = matches!(
+            error,
+            kafka::Error::MissingTopic { .. }
+                | kafka::Error::MissingDeadLetterTopic { .. }
+                | kafka::Error::Forbidden { .. }
+                | kafka::Error::Create(_)
+        );
+        match error {
+            error if error.is_unreachable() => Error::Unreachable(error.into()),
+            error if wrong => Error::WrongUse(error.into()),
+            error => Error::Failed(error.into()),
+        }
+    }
+}
+
+impl From<crate::pipeline::Error> for Error {
+    fn from(error: crate::pipeline::Error) -> Self {
+        match error {
+            crate::pipeline::Error::Kafka(error) => error.into(),
+            error @ (crate::pipeline::Error::Decode { .. }
+            | crate::pipeline::Error::TopicTwice { .. }
+            | crate::pipeline::Error::Pattern { .. }
+            | crate::pipeline::Error::NoTopics) => Error::WrongUse(error.into()),
+            error => Error::Failed(error.into()),
+        }
+    }
+}
+
+/// The runtime for everything that waits: requests, dead letters, signals. Decoding has its own threads.
+fn runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("penstock")
+        .build()
+        .map_err(|error| Error::Failed(anyhow::Error::new(error).context("the runtime cannot be started")))
+}
+
+/// A client that has had an answer from at least one endpoint.
+async fn connect(config: &Config) -> Result<clickhouse::Client, Error> {
+    let client = clickhouse::Client::new(&config.clickhouse)?;
+    let mut last = None;
+    let first_answer = async {
+        loop {
+            for health in client.health_check().await {
+                match health.result {
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.class() == clickhouse::Class::Stop => return Err(error),
+                    Err(error) => last = Some(error),
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    match tokio::time::timeout(FIRST_ANSWER_MAX, first_answer).await {
+        Ok(Ok(())) => Ok(client),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => {
+            let why = last.map_or_else(String::new, |error| format!(": {error}"));
+            Err(Error::Unreachable(anyhow::anyhow!(
+                "no endpoint of ClickHouse answered within {} s{why}\nhint: check clickhouse.endpoints ({}), \
+                 and whether the server listens there",
+                FIRST_ANSWER_MAX.as_secs(),
+                config.clickhouse.endpoints.join(", "),
+            )))
+        }
+    }
+}

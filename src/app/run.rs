@@ -1,0 +1,115 @@
+//! `penstock run`: checks what can be checked before the first record, then lets the line run.
+//!
+//! Refuses to start on a table that it could not fill: a start that would fail later fails now, with what
+//! to do about it.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use super::{Error, connect, runtime, tables};
+use crate::clickhouse::Client;
+use crate::config::{Config, Loaded, check_sources};
+use crate::pipeline::{Parts, Pipeline, Snapshot, Summary};
+use crate::telemetry::health::{Health, State};
+use crate::telemetry::metrics::METRICS;
+use crate::telemetry::{http, logs};
+
+/// What the command line adds to the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub stop_at_end: bool,
+    /// `None` decides by whether the standard error is a terminal.
+    pub progress: Option<bool>,
+}
+
+/// Runs until a signal, or to the end of what was published. Gives how it ended.
+pub fn run(loaded: &Loaded, options: Options) -> Result<Summary, Error> {
+    let config = &loaded.config;
+    logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
+    METRICS.config_info.with_label_values(&[&loaded.fingerprint()]).set(1);
+    let health = Health::new(config.telemetry.stalled_after.0);
+    let surface = http::Server::start(&config.telemetry.listen, health.clone())
+        .map_err(|error| Error::WrongUse(error.into()))?;
+    tracing::info!(listen = %surface.addr(), "metrics and health are served");
+    let result = runtime()?.block_on(async {
+        let shutdown = CancellationToken::new();
+        stop_on_signals(&shutdown)?;
+        match prepare(config, options, health.clone(), &shutdown).await? {
+            Some(prepared) => ingest(prepared, options, shutdown).await,
+            // Asked to end before anything was taken in.
+            None => Ok(Summary { drained: true, totals: Snapshot::default() }),
+        }
+    });
+    health.set_state(State::Stopped, "stopped");
+    surface.stop();
+    result
+}
+
+/// Everything that has to be right before the first record; `None` when a signal came first.
+async fn prepare(
+    config: &Config,
+    options: Options,
+    health: Health,
+    shutdown: &CancellationToken,
+) -> Result<Option<(Pipeline, Client)>, Error> {
+    let tables = tables::load(config)?;
+    let topics = tables.iter().flat_map(|table| table.topics.iter().map(String::as_str));
+    let topics = topics.filter(|topic| !topic.starts_with('^'));
+    let faults = check_sources(config, topics);
+    if !faults.is_empty() {
+        return Err(Error::WrongUse(crate::config::Error { faults }.into()));
+    }
+    let checked = async {
+        let client = connect(config).await?;
+        tables::check_live(config, &client, &tables).await?;
+        Ok::<_, Error>(client)
+    };
+    let client = tokio::select! {
+        client = checked => client?,
+        () = shutdown.cancelled() => return Ok(None),
+    };
+    let prefetch = config.kafka.prefetch.0.saturating_mul(u64::from(config.kafka.consumers));
+    let pipeline = Pipeline::new(Parts {
+        kafka: config.kafka.clone(),
+        batch: config.batch.clone(),
+        dead_letter: config.dead_letter.clone(),
+        decode: config.decode.clone(),
+        limits: config.limits.clone(),
+        memory_bytes_max: config.memory.budget.0.saturating_sub(prefetch),
+        drain_max: config.shutdown.drain.0,
+        stop_at_end: options.stop_at_end,
+        tables,
+        client: client.clone(),
+        health,
+    })?;
+    Ok(Some((pipeline, client)))
+}
+
+async fn ingest(
+    (pipeline, client): (Pipeline, Client),
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<Summary, Error> {
+    let progress = Progress::start(pipeline.totals(), options.progress);
+    let summary = pipeline.run(shutdown).await;
+    progress.finish();
+    // Watchers of endpoints may be in the middle of a check; the process does not wait for them.
+    let _ = tokio::time::timeout(Duration::from_secs(1), client.close()).await;
+    Ok(summary?)
+}
+
+/// SIGTERM and SIGINT begin an orderly end; the drain deadline bounds it.
+fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Error> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).map_err(|error| Error::Failed(error.into()))?;
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            shutdown.cancel();
+        });
+    }
+    Ok(())
+}

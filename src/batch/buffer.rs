@@ -1,0 +1,149 @@
+//! The open batch of one table, and what it becomes when it is closed.
+//!
+//! Refuses to decide where a batch goes. Rows, bytes or age close it, whichever comes first; a [`Sealed`]
+//! batch has no method that changes its rows (invariant I3).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow_array::RecordBatch;
+
+use super::config::Config;
+use super::memory::{Budget, Permit};
+use super::provenance::{Provenance, Slot};
+use crate::columns::{self, Columns};
+use crate::record::Offset;
+
+/// Every this many rows one timestamp is kept, from which the latency of all is estimated.
+const ROWS_PER_TIMESTAMP: usize = 64;
+
+/// Why a batch was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    Rows,
+    Bytes,
+    Age,
+    Memory,
+    Revoke,
+    Shutdown,
+}
+
+impl Trigger {
+    pub fn name(self) -> &'static str {
+        match self {
+            Trigger::Rows => "rows",
+            Trigger::Bytes => "bytes",
+            Trigger::Age => "age",
+            Trigger::Memory => "memory",
+            Trigger::Revoke => "revoke",
+            Trigger::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// The open batch.
+#[derive(Debug)]
+pub struct Buffer {
+    limits: Config,
+    pub columns: Columns,
+    provenance: Provenance,
+    timestamps_ms: Vec<(Slot, i64)>,
+    opened: Option<Instant>,
+    permit: Permit,
+    budget: Arc<Budget>,
+}
+
+/// A closed batch.
+#[derive(Debug)]
+pub struct Sealed {
+    pub batch: RecordBatch,
+    pub provenance: Provenance,
+    /// Kafka timestamps of a sample of the rows, one in [`ROWS_PER_TIMESTAMP`].
+    pub timestamps_ms: Vec<(Slot, i64)>,
+    pub trigger: Trigger,
+    pub age_ms: u64,
+    /// Bytes of the columns.
+    pub bytes: usize,
+    _permit: Permit,
+}
+
+impl Buffer {
+    pub fn new(limits: Config, columns: Columns, budget: &Arc<Budget>) -> Buffer {
+        Buffer {
+            limits,
+            columns,
+            provenance: Provenance::default(),
+            timestamps_ms: Vec::new(),
+            opened: None,
+            permit: budget.permit(),
+            budget: Arc::clone(budget),
+        }
+    }
+
+    /// The decoder appended a row: this is the record it came from.
+    pub fn push(&mut self, slot: Slot, offset: Offset, timestamp_ms: Option<i64>) {
+        if self.provenance.rows().is_multiple_of(ROWS_PER_TIMESTAMP)
+            && let Some(ms) = timestamp_ms
+        {
+            self.timestamps_ms.push((slot, ms));
+        }
+        self.provenance.push(slot, offset);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.provenance.rows() == 0
+    }
+
+    /// Whether rows or bytes call for closing now; cheap enough to ask after each row.
+    pub fn full(&self) -> Option<Trigger> {
+        if self.limits.rows_max as usize <= self.provenance.rows() {
+            Some(Trigger::Rows)
+        } else if self.limits.bytes_max.as_usize() <= self.columns.bytes() || self.columns.is_full() {
+            Some(Trigger::Bytes)
+        } else {
+            None
+        }
+    }
+
+    /// Tells the budget what is held, starts the clock of a batch that has just begun, and says whether
+    /// its time is over. Called once per turn of the loop.
+    pub fn tick(&mut self, now: Instant) -> Option<Trigger> {
+        if self.is_empty() {
+            return None;
+        }
+        self.permit.set(self.held());
+        let opened = *self.opened.get_or_insert(now);
+        (self.limits.age_max.0 <= now.saturating_duration_since(opened)).then_some(Trigger::Age)
+    }
+
+    /// Bytes to take from the budget. The columns count twice: for themselves, and for the encoded body
+    /// of about their size that stands beside them while they are sent.
+    fn held(&self) -> u64 {
+        let bytes = self.columns.bytes().saturating_mul(2).saturating_add(self.provenance.bytes());
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// When [`Buffer::tick`] will call for closing by age; `None` while empty.
+    pub fn due(&self) -> Option<Instant> {
+        self.opened.and_then(|opened| opened.checked_add(self.limits.age_max.0))
+    }
+
+    /// Closes the batch and starts an empty one. An error means that the columns do not agree with each
+    /// other, which no input can cause; the rows are read again after a restart.
+    pub fn seal(&mut self, trigger: Trigger, now: Instant) -> Result<Sealed, columns::Error> {
+        let bytes = self.columns.bytes();
+        let held = self.held();
+        let mut permit = std::mem::replace(&mut self.permit, self.budget.permit());
+        permit.set(held);
+        let age = self.opened.take().map_or_else(Default::default, |at| now.saturating_duration_since(at));
+        Ok(Sealed {
+            batch: self.columns.finish()?,
+            provenance: std::mem::take(&mut self.provenance),
+            timestamps_ms: std::mem::take(&mut self.timestamps_ms),
+            trigger,
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            bytes,
+            _permit: permit,
+        })
+    }
+}

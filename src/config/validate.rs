@@ -1,0 +1,328 @@
+//! Rules between fields and beyond types. Every rule that is broken is one fault with a hint.
+//!
+//! Refuses to reach a server; the only thing looked at outside is whether named files exist.
+
+use std::path::PathBuf;
+
+use super::{Config, Fault, text};
+use crate::clickhouse::address;
+use crate::clickhouse::config as clickhouse;
+use crate::dead_letter::config::TOPIC_PLACEHOLDER;
+use crate::kafka::config as kafka;
+use crate::pipeline::config::Delivery;
+use crate::telemetry::logs;
+use crate::units::{ByteSize, Span};
+
+/// What brokers accept without settings of their own.
+const SESSION_MIN: Span = Span::secs(6);
+const SESSION_MAX: Span = Span::secs(1800);
+const TOPIC_CHARS_MAX: usize = 249;
+
+pub fn check(config: &Config) -> Vec<Fault> {
+    let mut found = Vec::new();
+    kafka_group(config, &mut found);
+    kafka_security(&config.kafka.security, &mut found);
+    clickhouse_servers(&config.clickhouse, &mut found);
+    memory(config, &mut found);
+    nothing_is_zero(config, &mut found);
+    dead_letter_topic(config, &mut found);
+    files_exist(config, &mut found);
+    refused_settings(config, &mut found);
+    if config.delivery == Delivery::ExactlyOnce {
+        let hint = "set `at_least_once`; a table with ReplacingMergeTree hides repeated rows";
+        found.push(Fault::new("delivery", "`exactly_once` is not in this version", hint));
+    }
+    if !is_host_port(&config.telemetry.listen) {
+        let hint = "write host:port, such as 127.0.0.1:9464 or 0.0.0.0:9464";
+        found.push(Fault::new("telemetry.listen", "is not an address", hint));
+    }
+    if let Err(error) = logs::check_level(&config.telemetry.log.level) {
+        found.push(from_error("telemetry.log.level", &error.to_string()));
+    }
+    found
+}
+
+/// The rules that need the topics of the tables: a dead letter must not come back as a record.
+pub fn check_sources<'t>(config: &Config, topics: impl IntoIterator<Item = &'t str>) -> Vec<Fault> {
+    let topics: Vec<&str> = topics.into_iter().collect();
+    let mut found = Vec::new();
+    for topic in &topics {
+        let dead = config.dead_letter.topic_for(topic);
+        if topics.contains(&dead.as_str()) {
+            let message = format!("dead letters of `{topic}` would go to `{dead}`, which is read from");
+            let hint = "take a topic that no table reads, such as {topic}.dead";
+            found.push(Fault::new("dead_letter.topic", message, hint));
+        }
+        if let Some(fault) = topic_fault("dead_letter.topic", &dead) {
+            found.push(fault);
+        }
+    }
+    for topic in config.limits.topics.keys().filter(|topic| !topics.contains(&topic.as_str())) {
+        let path = text::join_path(&["limits".to_owned(), "topics".to_owned(), topic.clone()]);
+        found.push(Fault::new(
+            path,
+            "no table reads this topic",
+            format!("the topics are {}", topics.join(", ")),
+        ));
+    }
+    found
+}
+
+fn from_error(path: &str, error: &str) -> Fault {
+    let (message, hint) = error.split_once("\nhint: ").unwrap_or((error, ""));
+    Fault::new(path, message, hint)
+}
+
+fn is_host_port(address: &str) -> bool {
+    let parts = address.rsplit_once(':');
+    parts.is_some_and(|(host, port)| {
+        let is_host = !host.is_empty() && !host.contains([' ', '/', '@']);
+        is_host && (host.starts_with('[') || !host.contains(':')) && port.parse::<u16>().is_ok()
+    })
+}
+
+fn kafka_group(config: &Config, found: &mut Vec<Fault>) {
+    let kafka = &config.kafka;
+    if kafka.brokers.is_empty() {
+        let hint = "name at least one, such as localhost:9092";
+        found.push(Fault::new("kafka.brokers", "there is no broker", hint));
+    }
+    for (index, broker) in kafka.brokers.iter().enumerate() {
+        let address = broker.rsplit_once("://").map_or(broker.as_str(), |(_, address)| address);
+        if !is_host_port(broker) {
+            let hint = match is_host_port(address) && address != broker && !address.contains('@') {
+                true => format!("leave the scheme out: {address}"),
+                false => "write host:port, such as localhost:9092".to_owned(),
+            };
+            found.push(Fault::new(format!("kafka.brokers[{index}]"), "is not an address", hint));
+        }
+    }
+    if kafka.group.trim().is_empty() {
+        let hint = "name the consumer group; processes with the same name share the work";
+        found.push(Fault::new("kafka.group", "is empty", hint));
+    }
+    if kafka.session_timeout < SESSION_MIN || kafka.session_timeout > SESSION_MAX {
+        let message = format!("{} is out of range", kafka.session_timeout);
+        let hint = format!("brokers accept {SESSION_MIN} to {SESSION_MAX}");
+        found.push(Fault::new("kafka.session_timeout", message, hint));
+    }
+}
+
+fn kafka_security(security: &kafka::Security, found: &mut Vec<Fault>) {
+    let protocol = security.protocol;
+    let at = |key: &str| format!("kafka.security.{key}");
+    if security.password.is_some() && security.password_file.is_some() {
+        found.push(both_passwords("kafka.security"));
+    }
+    let has_password = security.password.is_some() || security.password_file.is_some();
+    if protocol.is_sasl() && security.mechanism.has_password() {
+        if security.username.is_none() {
+            found.push(Fault::new(
+                at("username"),
+                "is missing for this mechanism",
+                "set the user to log in as",
+            ));
+        }
+        if !has_password {
+            let hint = "set kafka.security.password_file, or the password in the environment";
+            found.push(Fault::new(at("password"), "is missing for this mechanism", hint));
+        }
+    }
+    if !protocol.is_sasl() && (has_password || security.username.is_some()) {
+        let hint = "set it to sasl_ssl, or remove username and password";
+        found.push(Fault::new(
+            at("protocol"),
+            "this protocol does not log in, so the user is not used",
+            hint,
+        ));
+    }
+    let has_files = security.ca_file.is_some() || security.cert_file.is_some() || security.key_file.is_some();
+    if !protocol.is_tls() && has_files {
+        let hint = "set it to ssl or sasl_ssl, or remove the certificate files";
+        found.push(Fault::new(
+            at("protocol"),
+            "this protocol does not encrypt, so certificates are not used",
+            hint,
+        ));
+    }
+    pair_of_files("kafka.security", &security.cert_file, &security.key_file, found);
+}
+
+fn clickhouse_servers(clickhouse: &clickhouse::Config, found: &mut Vec<Fault>) {
+    if clickhouse.endpoints.is_empty() {
+        let hint = "name at least one, such as http://localhost:8123";
+        found.push(Fault::new("clickhouse.endpoints", "there is no endpoint", hint));
+    }
+    for (index, endpoint) in clickhouse.endpoints.iter().enumerate() {
+        let path = format!("clickhouse.endpoints[{index}]");
+        match address::check_endpoint(endpoint) {
+            Err(error) => found.push(from_error(&path, &error.to_string())),
+            Ok(()) if clickhouse.endpoints.iter().take(index).any(|other| other == endpoint) => {
+                found.push(Fault::new(path, "is there twice", "name each server once"));
+            }
+            Ok(()) => {}
+        }
+    }
+    if clickhouse.password.is_some() && clickhouse.password_file.is_some() {
+        found.push(both_passwords("clickhouse"));
+    }
+    let tls = &clickhouse.tls;
+    pair_of_files("clickhouse.tls", &tls.cert_file, &tls.key_file, found);
+    let has_files = tls.ca_file.is_some() || tls.cert_file.is_some();
+    let is_plain = !clickhouse.endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
+    if has_files && is_plain && !clickhouse.endpoints.is_empty() {
+        let hint = "write the endpoints with https://, or remove the certificate files";
+        found.push(Fault::new("clickhouse.tls", "no endpoint encrypts, so certificates are not used", hint));
+    }
+    let ranges = [
+        (
+            "clickhouse.retry.backoff_min",
+            clickhouse.retry.backoff_min,
+            "backoff_max",
+            clickhouse.retry.backoff_max,
+        ),
+        (
+            "clickhouse.breaker.backoff_min",
+            clickhouse.breaker.backoff_min,
+            "backoff_max",
+            clickhouse.breaker.backoff_max,
+        ),
+    ];
+    for (path, min, max_name, max) in ranges {
+        if min > max {
+            let message = format!("{min} is more than {max_name}, {max}");
+            found.push(Fault::new(path, message, format!("set it to at most {max}")));
+        }
+    }
+}
+
+fn both_passwords(section: &str) -> Fault {
+    let hint = "keep password_file, and remove the password (it may come from the environment)";
+    Fault::new(format!("{section}.password"), "password and password_file are both set", hint)
+}
+
+fn pair_of_files(section: &str, cert: &Option<PathBuf>, key: &Option<PathBuf>, found: &mut Vec<Fault>) {
+    let missing = match (cert, key) {
+        (Some(_), None) => "key_file",
+        (None, Some(_)) => "cert_file",
+        _ => return,
+    };
+    let hint = "a client certificate needs both cert_file and key_file";
+    found.push(Fault::new(format!("{section}.{missing}"), "is missing", hint));
+}
+
+fn memory(config: &Config, found: &mut Vec<Fault>) {
+    let batch = &config.batch;
+    // Each batch holds its columns and, while it is sent, their encoded body.
+    let batches = batch.bytes_max.0.saturating_mul(2 * u64::from(batch.in_flight_max));
+    let prefetch = config.kafka.prefetch.0.saturating_mul(u64::from(config.kafka.consumers));
+    let needed = batches.saturating_add(prefetch);
+    let budget = config.memory.budget;
+    if needed > budget.0 {
+        let message = format!(
+            "{budget} is too little: {} batches of {} with their bodies and {} prefetched hold {}",
+            batch.in_flight_max,
+            batch.bytes_max,
+            ByteSize(prefetch),
+            ByteSize(needed)
+        );
+        let hint = "raise it, or lower batch.bytes_max, batch.in_flight_max or kafka.prefetch";
+        found.push(Fault::new("memory.budget", message, hint));
+    }
+    if config.decode.record_bytes_max > budget {
+        let message =
+            format!("a record of {} does not fit the memory budget", config.decode.record_bytes_max);
+        found.push(Fault::new("decode.record_bytes_max", message, format!("set it to at most {budget}")));
+    }
+}
+
+fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
+    let clickhouse = &config.clickhouse;
+    let spans = [
+        ("kafka.commit_interval", config.kafka.commit_interval),
+        ("clickhouse.connect_timeout", clickhouse.connect_timeout),
+        ("clickhouse.insert_timeout", clickhouse.insert_timeout),
+        ("clickhouse.request_timeout", clickhouse.request_timeout),
+        ("clickhouse.health_interval", clickhouse.health_interval),
+        ("clickhouse.retry.backoff_min", clickhouse.retry.backoff_min),
+        ("clickhouse.breaker.window", clickhouse.breaker.window),
+        ("clickhouse.breaker.backoff_min", clickhouse.breaker.backoff_min),
+        ("batch.age_max", config.batch.age_max),
+        ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
+        ("telemetry.stalled_after", config.telemetry.stalled_after),
+        ("shutdown.drain", config.shutdown.drain),
+    ];
+    let sizes = [
+        ("kafka.fetch_bytes_max", config.kafka.fetch_bytes_max),
+        ("kafka.prefetch", config.kafka.prefetch),
+        ("batch.bytes_max", config.batch.bytes_max),
+        ("decode.record_bytes_max", config.decode.record_bytes_max),
+    ];
+    let zero_spans = spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(path, _)| *path);
+    let zero_sizes = sizes.iter().filter(|(_, size)| size.0 == 0).map(|(path, _)| *path);
+    let faults = zero_spans.chain(zero_sizes);
+    found.extend(faults.map(|path| Fault::new(path, "is zero", "set it to more than zero")));
+}
+
+fn dead_letter_topic(config: &Config, found: &mut Vec<Fault>) {
+    let topic = config.dead_letter.topic.as_str();
+    if topic == TOPIC_PLACEHOLDER {
+        let hint = "add something to the name, such as {topic}.dead";
+        found.push(Fault::new(
+            "dead_letter.topic",
+            "dead letters would go back to the topic they came from",
+            hint,
+        ));
+    }
+    found.extend(topic_fault("dead_letter.topic", &config.dead_letter.topic_for("t")));
+    for name in config.limits.topics.keys() {
+        let path = text::join_path(&["limits".to_owned(), "topics".to_owned(), name.clone()]);
+        found.extend(topic_fault(&path, name));
+    }
+}
+
+fn topic_fault(path: &str, topic: &str) -> Option<Fault> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let message = match topic {
+        "" => "is empty",
+        "." | ".." => "is no name of a topic",
+        _ if !topic.chars().all(is_allowed) => "has characters that no topic's name can have",
+        _ if topic.len() > TOPIC_CHARS_MAX => "is longer than a topic's name can be",
+        _ => return None,
+    };
+    Some(Fault::new(path, message, "take 1 to 249 letters, digits, `.`, `_` and `-`"))
+}
+
+fn files_exist(config: &Config, found: &mut Vec<Fault>) {
+    let (security, tls) = (&config.kafka.security, &config.clickhouse.tls);
+    let files = [
+        ("kafka.security.ca_file", &security.ca_file),
+        ("kafka.security.cert_file", &security.cert_file),
+        ("kafka.security.key_file", &security.key_file),
+        ("clickhouse.tls.ca_file", &tls.ca_file),
+        ("clickhouse.tls.cert_file", &tls.cert_file),
+        ("clickhouse.tls.key_file", &tls.key_file),
+    ];
+    for (path, file) in files {
+        if let Some(file) = file.as_ref().filter(|file| !file.is_file()) {
+            let message = format!("there is no file {}", file.display());
+            found.push(Fault::new(path, message, "check the path, and that the file is mounted"));
+        }
+    }
+}
+
+fn refused_settings(config: &Config, found: &mut Vec<Fault>) {
+    for name in config.kafka.client.keys() {
+        if let Some((reason, hint)) = kafka::refusal(name) {
+            let path = text::join_path(&["kafka".to_owned(), "client".to_owned(), name.clone()]);
+            found.push(Fault::new(path, format!("cannot be set: {reason}"), hint));
+        }
+    }
+    for name in config.clickhouse.settings.keys() {
+        let refused = address::REFUSED.iter().find(|(refused, ..)| refused == name);
+        if let Some((_, reason, hint)) = refused {
+            let path = text::join_path(&["clickhouse".to_owned(), "settings".to_owned(), name.clone()]);
+            found.push(Fault::new(path, format!("cannot be set: {reason}"), *hint));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What is promised about each record, and the bookkeeping that keeps the promise.
+//!
+//! Refuses to know Kafka's client and ClickHouse's: positions and tickets only. `at_least_once` rests on
+//! one rule kept by [`Watermark`]: an offset may be committed only when everything below it is settled
+//! (invariant I1). [`token`] names a batch by what is in it, so that a repeated insert of the same batch
+//! can be recognised by the server.
+
+pub mod token;
+pub mod watermark;
+
+pub use watermark::{Ticket, Watermark};

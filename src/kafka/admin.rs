@@ -1,0 +1,110 @@
+//! Looking at the cluster from outside the group: are the topics there, and one record by its position.
+//!
+//! Refuses to touch offsets and membership. Every call blocks and is bounded by a time-out; async code
+//! calls it from a blocking thread.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+
+use super::{Config, Error, client};
+use crate::record::{OwnedRecord, Position};
+
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a topic is expected to be there for, which decides how its absence is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Source,
+    DeadLetters,
+}
+
+/// Checks that every topic exists and may be seen. Blocks up to ten seconds for each.
+pub fn check_topics(config: &Config, topics: &[(String, Purpose)]) -> Result<(), Error> {
+    let probe: BaseConsumer = client::probe(config).create().map_err(Error::Create)?;
+    for (topic, purpose) in topics {
+        let metadata = probe
+            .fetch_metadata(Some(topic), METADATA_TIMEOUT)
+            .map_err(|source| unreachable_brokers(config, source))?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic);
+        let missing = || match purpose {
+            Purpose::Source => Error::MissingTopic { topic: topic.clone() },
+            Purpose::DeadLetters => Error::MissingDeadLetterTopic { topic: topic.clone() },
+        };
+        match found.map(|t| (t.error().map(RDKafkaErrorCode::from), t.partitions().len())) {
+            Some((None, 1..)) => {}
+            Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
+                return Err(Error::Forbidden { topic: topic.clone(), reason: "not authorized".to_owned() });
+            }
+            _ => return Err(missing()),
+        }
+    }
+    Ok(())
+}
+
+/// The names of all topics that this user may see. Blocks up to ten seconds.
+pub fn topics(config: &Config) -> Result<Vec<String>, Error> {
+    let probe: BaseConsumer = client::probe(config).create().map_err(Error::Create)?;
+    let metadata =
+        probe.fetch_metadata(None, METADATA_TIMEOUT).map_err(|source| unreachable_brokers(config, source))?;
+    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+}
+
+/// Creates a topic unless it exists. `partitions` counts from 1. Cancel-safe; the broker may still do it.
+pub async fn create_topic(config: &Config, topic: &str, partitions: i32) -> Result<(), Error> {
+    let admin: AdminClient<DefaultClientContext> = client::probe(config).create().map_err(Error::Create)?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    let options = AdminOptions::new().operation_timeout(Some(METADATA_TIMEOUT));
+    let results =
+        admin.create_topics([&new], &options).await.map_err(|source| unreachable_brokers(config, source))?;
+    match results.into_iter().next() {
+        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => Err(Error::Operation {
+            operation: "creating the topic",
+            source: rdkafka::error::KafkaError::AdminOp(code),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Reads one record again by its position. Blocks up to `timeout`.
+pub fn refetch(config: &Config, position: &Position, timeout: Duration) -> Result<OwnedRecord, Error> {
+    let failed = |reason: String| Error::Refetch { position: position.clone(), reason };
+    // An assignment needs a group's name, though by assigning it never joins one.
+    let mut settings = client::probe(config);
+    settings.set("group.id", &config.group).set("auto.offset.reset", "error");
+    let reader: BaseConsumer = settings.create().map_err(Error::Create)?;
+    {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(
+            &position.source.topic,
+            position.source.partition.0,
+            KafkaOffset::Offset(position.offset.0),
+        )
+        .map_err(|error| failed(error.to_string()))?;
+        reader.assign(&list).map_err(|error| failed(error.to_string()))?;
+    }
+    let deadline = Instant::now() + timeout;
+    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+        match reader.poll(left) {
+            Some(Ok(message)) if message.offset() == position.offset.0 => {
+                return Ok(super::consumer::owned(&message));
+            }
+            Some(Ok(_)) => return Err(Error::Gone { position: position.clone() }),
+            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                return Err(Error::Gone { position: position.clone() });
+            }
+            Some(Err(error)) => tracing::warn!(%error, %position, "reading a record again"),
+            None => {}
+        }
+    }
+    Err(failed("no answer in time".to_owned()))
+}
+
+fn unreachable_brokers(config: &Config, source: rdkafka::error::KafkaError) -> Error {
+    Error::Unreachable { brokers: config.brokers.join(","), timeout_s: METADATA_TIMEOUT.as_secs(), source }
+}

@@ -1,0 +1,154 @@
+//! The librdkafka settings that we set, and why.
+//!
+//! Refuses to be overridden where a guarantee hangs on it: `config::refusal` keeps such names out of
+//! `kafka.client`. Nothing of a password is logged.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+use super::config::{Config, Isolation, Mechanism, Protocol, Security, Start};
+
+/// A dead letter may be as large as a record: what may be published is bounded by the broker alone.
+const MESSAGE_BYTES_MAX: &str = "1000000000";
+
+/// A member of the group; `member` tells those of one process apart.
+pub fn consumer(config: &Config, member: usize) -> ClientConfig {
+    let mut client = base(config);
+    client
+        .set("group.id", &config.group)
+        // Only what moves is taken away in a rebalance; the rest of the line goes on.
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        // Offsets move by watermarks alone (invariant I1).
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set(
+            "auto.offset.reset",
+            match config.start {
+                Start::Earliest => "earliest",
+                Start::Latest => "latest",
+                Start::Fail => "error",
+            },
+        )
+        .set(
+            "isolation.level",
+            match config.isolation {
+                Isolation::ReadCommitted => "read_committed",
+                Isolation::ReadUncommitted => "read_uncommitted",
+            },
+        )
+        .set("session.timeout.ms", millis(config.session_timeout.0))
+        .set("fetch.max.bytes", config.fetch_bytes_max.0.to_string())
+        // A record that is larger than the answer's limit is delivered all the same, alone.
+        .set("max.partition.fetch.bytes", config.fetch_bytes_max.0.to_string())
+        .set("receive.message.max.bytes", MESSAGE_BYTES_MAX)
+        .set("queued.max.messages.kbytes", (config.prefetch.0 / 1024).clamp(1, 2_097_151).to_string())
+        .set("queued.min.messages", "1000000")
+        // The default waits a whole second before it fetches again when the queue was full.
+        .set("fetch.queue.backoff.ms", "20")
+        .set("fetch.wait.max.ms", "100")
+        // A partition's lag is taken from the statistics.
+        .set("statistics.interval.ms", "1000");
+    if let Some(name) = &config.instance_id {
+        let name = if config.consumers == 1 { name.clone() } else { format!("{name}-{member}") };
+        client.set("group.instance.id", name);
+    }
+    overrides(&mut client, config);
+    client
+}
+
+/// Publishes with acknowledgement by all in-sync replicas.
+pub fn producer(config: &Config, produce_timeout: Duration) -> ClientConfig {
+    let mut client = base(config);
+    client
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("message.timeout.ms", millis(produce_timeout))
+        .set("message.max.bytes", MESSAGE_BYTES_MAX)
+        .set("queue.buffering.max.kbytes", "262144")
+        .set("linger.ms", "5")
+        .set("compression.type", "lz4");
+    client
+}
+
+/// Looks at the cluster without being a member of the group.
+pub fn probe(config: &Config) -> ClientConfig {
+    let mut client = base(config);
+    client
+        .set("receive.message.max.bytes", MESSAGE_BYTES_MAX)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false");
+    client
+}
+
+fn base(config: &Config) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", config.brokers.join(","))
+        .set("client.id", "penstock")
+        .set("socket.keepalive.enable", "true")
+        // One line per lost connection is noise; lost brokers are reported as errors.
+        .set("log.connection.close", "false");
+    security(&mut client, &config.security);
+    client
+}
+
+fn security(client: &mut ClientConfig, security: &Security) {
+    client.set(
+        "security.protocol",
+        match security.protocol {
+            Protocol::Plaintext => "plaintext",
+            Protocol::Ssl => "ssl",
+            Protocol::SaslPlaintext => "sasl_plaintext",
+            Protocol::SaslSsl => "sasl_ssl",
+        },
+    );
+    let files = [
+        ("ssl.ca.location", &security.ca_file),
+        ("ssl.certificate.location", &security.cert_file),
+        ("ssl.key.location", &security.key_file),
+    ];
+    for (name, file) in files {
+        if let Some(file) = file {
+            client.set(name, file.to_string_lossy());
+        }
+    }
+    if let Some(password) = &security.key_password {
+        client.set("ssl.key.password", password.expose());
+    }
+    if security.skip_hostname_check {
+        client.set("ssl.endpoint.identification.algorithm", "none");
+    }
+    if security.protocol.is_sasl() {
+        sasl(client, security);
+    }
+}
+
+fn sasl(client: &mut ClientConfig, security: &Security) {
+    let (mechanism, user, password) = match security.mechanism {
+        Mechanism::Plain => ("PLAIN", "sasl.username", "sasl.password"),
+        Mechanism::ScramSha256 => ("SCRAM-SHA-256", "sasl.username", "sasl.password"),
+        Mechanism::ScramSha512 => ("SCRAM-SHA-512", "sasl.username", "sasl.password"),
+        Mechanism::Gssapi => ("GSSAPI", "sasl.username", "sasl.password"),
+        Mechanism::Oauthbearer => {
+            ("OAUTHBEARER", "sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret")
+        }
+    };
+    client.set("sasl.mechanisms", mechanism);
+    if let (true, Some(name)) = (security.mechanism.has_password(), &security.username) {
+        client.set(user, name);
+    }
+    if let (true, Some(secret)) = (security.mechanism.has_password(), &security.password) {
+        client.set(password, secret.expose());
+    }
+}
+
+fn overrides(client: &mut ClientConfig, config: &Config) {
+    for (name, value) in &config.client {
+        client.set(name, value);
+    }
+}
+
+fn millis(span: Duration) -> String {
+    span.as_millis().to_string()
+}

@@ -1,0 +1,134 @@
+//! What librdkafka calls back with, turned into notices for the owner of the polling thread.
+//!
+//! Refuses to decide anything: a rebalance is only written down here; the pipeline acknowledges it when
+//! it has fenced what was taken away (invariant I2). Callbacks run inside `poll`, on the polling thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::record::{Offset, Partition, TopicPartition};
+
+/// Something that happened besides messages.
+#[derive(Debug, PartialEq)]
+pub enum Notice {
+    /// Fetching starts once [`super::Consumer::accept`] is called.
+    Assigned(Vec<TopicPartition>),
+    /// The group waits until [`super::Consumer::release`] is called. With `lost` the partitions already
+    /// belong to somebody else and nothing of them may be committed.
+    Revoked { partitions: Vec<TopicPartition>, lost: bool },
+    /// How far each owned partition is read, from librdkafka's statistics.
+    Progress(Vec<Progress>),
+}
+
+/// One partition's place in its log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    pub source: TopicPartition,
+    /// First offset that no consumer may read yet: last stable offset or high watermark.
+    pub end: Offset,
+    /// Everything below `end` was handed over.
+    pub caught_up: bool,
+}
+
+#[derive(Default)]
+pub struct Context {
+    notices: Mutex<VecDeque<Notice>>,
+    pending: AtomicBool,
+    closing: AtomicBool,
+}
+
+impl Context {
+    /// The oldest notice not yet taken.
+    pub fn take(&self) -> Option<Notice> {
+        if !self.pending.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut notices = self.notices.lock();
+        let notice = notices.pop_front();
+        self.pending.store(!notices.is_empty(), Ordering::Release);
+        notice
+    }
+
+    /// From now on rebalances are acknowledged at once: nobody is left to do it.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    fn put(&self, notice: Notice) {
+        let mut notices = self.notices.lock();
+        notices.push_back(notice);
+        self.pending.store(true, Ordering::Release);
+    }
+}
+
+impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        let mut all = Vec::new();
+        for (name, topic) in &statistics.topics {
+            let name: Arc<str> = Arc::from(name.as_str());
+            for (number, p) in &topic.partitions {
+                let end = if 0 <= p.ls_offset { p.ls_offset } else { p.hi_offset };
+                if *number < 0 || !p.desired || end < 0 {
+                    continue;
+                }
+                all.push(Progress {
+                    source: TopicPartition { topic: Arc::clone(&name), partition: Partition(*number) },
+                    end: Offset(end),
+                    caught_up: end <= p.next_offset && p.fetchq_cnt == 0,
+                });
+            }
+        }
+        self.put(Notice::Progress(all));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        super::consumer::count_error(&error);
+        tracing::warn!(%error, reason, "kafka client error");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            if let Err(error) = acknowledge(consumer, list, assigned) {
+                tracing::warn!(%error, "rebalance while closing could not be acknowledged");
+            }
+            return;
+        }
+        let partitions = list
+            .elements()
+            .iter()
+            .map(|e| TopicPartition { topic: e.topic().into(), partition: Partition(e.partition()) })
+            .collect();
+        self.put(if assigned {
+            Notice::Assigned(partitions)
+        } else {
+            Notice::Revoked { partitions, lost: consumer.assignment_lost() }
+        });
+    }
+}
+
+/// Tells librdkafka that an assignment or its taking away has been acted upon.
+pub(super) fn acknowledge(
+    consumer: &BaseConsumer<Context>,
+    list: &TopicPartitionList,
+    assigned: bool,
+) -> KafkaResult<()> {
+    let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+    match (cooperative, assigned) {
+        (true, true) => consumer.incremental_assign(list),
+        (true, false) => consumer.incremental_unassign(list),
+        (false, true) => consumer.assign(list),
+        (false, false) => consumer.unassign(),
+    }
+}

@@ -1,0 +1,55 @@
+//! The Kafka side: membership, messages, commits, dead-letter production.
+//!
+//! Refuses to know tables and ClickHouse. rdkafka's types stay in here; what leaves are our own records,
+//! positions and events. The polling thread never waits for anything but Kafka (invariant I7).
+
+pub mod admin;
+pub mod client;
+pub mod config;
+pub mod consumer;
+pub mod context;
+pub mod producer;
+
+pub use config::Config;
+pub use consumer::{Committer, Consumer, Event, Message};
+pub use producer::Producer;
+
+/// What can go wrong with Kafka.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "kafka client could not be created: {0}\nhint: check kafka.security and kafka.client in the configuration"
+    )]
+    Create(#[source] rdkafka::error::KafkaError),
+    #[error(
+        "no broker answered within {timeout_s} s at {brokers}: {source}\nhint: check kafka.brokers, the network and kafka.security"
+    )]
+    Unreachable { brokers: String, timeout_s: u64, source: rdkafka::error::KafkaError },
+    #[error("topic `{topic}` does not exist\nhint: create it, or correct `topics` in the table file")]
+    MissingTopic { topic: String },
+    #[error("dead-letter topic `{topic}` does not exist\nhint: create it, or set dead_letter.topic")]
+    MissingDeadLetterTopic { topic: String },
+    #[error(
+        "topic `{topic}` may not be read or described: {reason}\nhint: grant READ and DESCRIBE on it to this user"
+    )]
+    Forbidden { topic: String, reason: String },
+    #[error("subscribing failed: {0}")]
+    Subscribe(#[source] rdkafka::error::KafkaError),
+    #[error("the consumer cannot go on: {0}")]
+    Fatal(String),
+    #[error("{operation} failed: {source}")]
+    Operation { operation: &'static str, source: rdkafka::error::KafkaError },
+    #[error("record {position} could not be read again: {reason}")]
+    Refetch { position: crate::record::Position, reason: String },
+    #[error("record {position} is no longer in the topic")]
+    Gone { position: crate::record::Position },
+    #[error("the broker did not take the message: {0}")]
+    Produce(String),
+}
+
+impl Error {
+    /// Whether the brokers could not be reached at all, as opposed to having refused.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Error::Unreachable { .. })
+    }
+}

@@ -1,0 +1,92 @@
+//! Publishing with the broker's acknowledgement.
+//!
+//! Refuses to know what is published. A message counts as taken only when all in-sync replicas have it;
+//! the idempotent producer keeps its own retries from doubling it.
+
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::{Config, Error, client};
+use crate::record::Header;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Producer {
+    inner: FutureProducer,
+}
+
+/// A message to publish, borrowed until it is in the client's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    pub topic: &'a str,
+    pub key: Option<&'a [u8]>,
+    pub payload: Option<&'a [u8]>,
+    pub headers: &'a [Header],
+    pub timestamp_ms: Option<i64>,
+}
+
+impl Producer {
+    /// `produce_timeout` bounds how long the client itself tries to deliver one message.
+    pub fn new(config: &Config, produce_timeout: Duration) -> Result<Producer, Error> {
+        let inner = client::producer(config, produce_timeout).create().map_err(Error::Create)?;
+        Ok(Producer { inner })
+    }
+
+    /// Publishes and waits for the acknowledgement. Not cancel-safe: a dropped call may still deliver.
+    pub async fn produce(&self, outgoing: Outgoing<'_>) -> Result<(), Error> {
+        match self.enqueue(outgoing) {
+            Ok(delivery) => delivery.await,
+            Err(Refusal::QueueFull) => Err(Error::Produce("the client's queue is full".to_owned())),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Puts the message into the client's queue; the returned future ends with the acknowledgement.
+    pub fn enqueue(
+        &self,
+        outgoing: Outgoing<'_>,
+    ) -> Result<impl Future<Output = Result<(), Error>> + use<>, Refusal> {
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(outgoing.topic);
+        record.key = outgoing.key;
+        record.payload = outgoing.payload;
+        record.timestamp = outgoing.timestamp_ms;
+        if !outgoing.headers.is_empty() {
+            let all = OwnedHeaders::new_with_capacity(outgoing.headers.len());
+            record.headers = Some(
+                outgoing
+                    .headers
+                    .iter()
+                    .fold(all, |all, (key, value)| all.insert(KafkaHeader { key, value: value.as_deref() })),
+            );
+        }
+        let delivery = self.inner.send_result(record).map_err(|(error, _)| match error {
+            KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Refusal::QueueFull,
+            other => Refusal::Failed(Error::Produce(other.to_string())),
+        })?;
+        Ok(async move {
+            match delivery.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err((error, _))) => Err(Error::Produce(error.to_string())),
+                Err(_) => Err(Error::Produce("the producer was closed".to_owned())),
+            }
+        })
+    }
+
+    /// Waits until everything in the queue is delivered or given up. Blocks: not for async code.
+    pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        self.inner
+            .flush(timeout)
+            .map_err(|source| Error::Operation { operation: "flushing the producer", source })
+    }
+}
+
+/// Why a message was not put into the client's queue.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Try again after some deliveries.
+    QueueFull,
+    Failed(Error),
+}

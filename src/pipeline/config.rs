@@ -1,0 +1,71 @@
+//! What can be set about the line as a whole: tables, limits of records, the guarantee, stopping.
+//!
+//! Refuses to know the stages' own settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Span;
+
+/// Which tables are filled.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tables {
+    /// Folder with one folder per table (`<table>/table.yaml`), or one table file; from the working
+    /// directory.
+    pub path: PathBuf,
+    /// Only these tables; all without it.
+    pub only: Vec<String>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Tables { path: PathBuf::from("schemas"), only: Vec::new() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Every record arrives; a crash or a takeover may bring some of them twice.
+    #[default]
+    AtLeastOnce,
+    /// Every record arrives once. Not in this version.
+    ExactlyOnce,
+}
+
+/// Ceilings of speed, for sources and targets that must be spared.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// By topic.
+    pub topics: BTreeMap<String, Rate>,
+    /// By table.
+    pub tables: BTreeMap<String, Rate>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Records taken in per second; the partitions are paused beyond it.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub records_per_second: u32,
+}
+
+/// How the process stops.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// Time to write and commit what is in hand after SIGTERM. What is not written by then is read
+    /// again at the next start.
+    pub drain: Span,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Shutdown { drain: Span::secs(45) }
+    }
+}

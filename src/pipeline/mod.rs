@@ -1,0 +1,145 @@
+//! START HERE. The line from Kafka to ClickHouse, on one screen.
+//!
+//! Refuses to know how a stage does its work; it is the only place that sees two stages at once. An event
+//! is polled, decoded, buffered, flushed and committed, or it becomes a dead letter; there is no other way
+//! for an offset to move.
+//!
+//! Each member of the consumer group is one thread that polls, decodes and buffers ([`worker`]); what it
+//! seals is sent by tasks that own nothing but their batch ([`flush`]). The thread never waits for
+//! ClickHouse (invariant I7): their answers come back over a bounded channel.
+
+mod commits;
+pub mod config;
+mod drain;
+mod flush;
+mod lane;
+mod letter;
+mod pace;
+mod partitions;
+mod regulate;
+mod report;
+mod start;
+mod worker;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::batch::{Budget, Trigger};
+use crate::decode::Verdict;
+use crate::delivery::Ticket;
+use crate::record::{OwnedRecord, Record};
+use lane::Lane;
+use letter::Letter;
+use partitions::Partitions;
+
+pub use report::{Snapshot, Totals};
+pub use start::{Parts, Pipeline, Summary};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::Error),
+    #[error("columns of a batch do not fit together: {0}")]
+    Columns(#[from] crate::columns::Error),
+    #[error("table `{table}`: {source}")]
+    Decode { table: String, source: crate::decode::Error },
+    #[error(
+        "topic `{topic}` is taken by two tables, `{first}` and `{second}`\nhint: one topic feeds one table in this version"
+    )]
+    TopicTwice { topic: String, first: String, second: String },
+    #[error("no table file names a topic\nhint: set `topics` in the table files under tables.path")]
+    NoTopics,
+    #[error("`{pattern}` is not a regular expression: {message}\nhint: correct `topics` in the table file")]
+    Pattern { pattern: String, message: String },
+    #[error("row {row} of a batch cannot be traced to its record")]
+    LostRow { row: usize },
+    #[error("a task ended early: {0}")]
+    Task(String),
+    #[error("a thread could not be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What one member of the group holds between its poll and its flushes.
+pub(crate) struct Line {
+    partitions: Partitions,
+    lanes: Vec<Lane>,
+    letters: VecDeque<Letter>,
+    tickets: Tickets,
+    budget: Arc<Budget>,
+    totals: Arc<Totals>,
+    /// Wall clock of the current turn, milliseconds since 1970.
+    now_ms: i64,
+}
+
+/// Gives out tickets, each once.
+#[derive(Debug, Default)]
+struct Tickets(u64);
+
+impl Tickets {
+    fn next(&mut self) -> Ticket {
+        self.0 += 1;
+        Ticket(self.0)
+    }
+}
+
+impl Line {
+    /// One record's way: decode → buffer → (full?) seal, or → dead letter. Its offset is tracked under the
+    /// ticket of the batch or letter that it went into, and completes only with that. `original` copies the
+    /// whole message and is called for rejected ones only.
+    fn accept(
+        &mut self,
+        record: &Record<'_>,
+        original: impl FnOnce() -> OwnedRecord,
+        now: Instant,
+    ) -> Result<(), Error> {
+        // A record of a partition that was taken away, or is being given back, is its next owner's.
+        let Some((slot, owned)) = self.partitions.find(record.topic, record.partition) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(owned.lane) else { return Ok(()) };
+        owned.take_in(record);
+        lane.taken += 1;
+        match lane.decoder.decode(record, self.now_ms, &mut lane.buffer.columns) {
+            Verdict::Decoded => {
+                owned.counts.decoded += 1;
+                lane.buffer.push(slot, record.offset, record.timestamp_ms);
+                owned.watermark.track(lane.ticket, record.offset, record.timestamp_ms);
+            }
+            Verdict::Filtered => {
+                owned.counts.filtered += 1;
+                owned.watermark.pass(record.offset);
+            }
+            Verdict::Rejected(rejection) => {
+                let ticket = self.tickets.next();
+                owned.watermark.track(ticket, record.offset, record.timestamp_ms);
+                let letter = Letter::new((slot, ticket), original(), *rejection, &lane.name, &self.budget);
+                self.letters.push_back(letter);
+            }
+        }
+        if let Some(trigger) = lane.buffer.full() {
+            lane.seal(trigger, self.tickets.next(), &self.partitions, now)?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is on its way.
+    fn is_settled(&self) -> bool {
+        self.letters.is_empty() && self.lanes.iter().all(Lane::is_settled)
+    }
+
+    /// Closes every open batch for which `why` gives a reason; the flush tasks take them from there.
+    fn seal_where(
+        &mut self,
+        now: Instant,
+        mut why: impl FnMut(&mut Lane) -> Option<Trigger>,
+    ) -> Result<(), Error> {
+        for lane in &mut self.lanes {
+            if let Some(trigger) = why(lane) {
+                lane.seal(trigger, self.tickets.next(), &self.partitions, now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

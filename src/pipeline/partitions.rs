@@ -1,0 +1,174 @@
+//! The partitions this member owns, each with its watermark.
+//!
+//! Refuses to talk to Kafka. An assignment gets a [`Slot`] of its own; taking the partition away removes
+//! the slot, and whatever still refers to it finds nothing (invariant I2).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ahash::AHashMap;
+
+use crate::batch::Slot;
+use crate::delivery::Watermark;
+use crate::record::{Offset, Partition, Record, TopicPartition};
+
+/// One owned partition.
+#[derive(Debug)]
+pub struct Owned {
+    pub source: TopicPartition,
+    /// Index of the lane that its records go to.
+    pub lane: usize,
+    pub watermark: Watermark,
+    /// The offset that Kafka has acknowledged.
+    pub committed: Option<Offset>,
+    /// The group wants it back: nothing more is taken in.
+    pub closing: bool,
+    pub paused: bool,
+    /// Kafka timestamp of the last record taken in.
+    pub last_ms: Option<i64>,
+    /// First offset that was taken in.
+    pub first: Option<Offset>,
+    pub end: Option<Offset>,
+    pub caught_up: bool,
+    pub since: Instant,
+    /// Since they were last reported.
+    pub counts: Counts,
+}
+
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub records: u64,
+    pub bytes: u64,
+    pub decoded: u64,
+    pub filtered: u64,
+}
+
+impl Owned {
+    /// A record came from here.
+    pub fn take_in(&mut self, record: &Record<'_>) {
+        self.first.get_or_insert(record.offset);
+        self.last_ms = record.timestamp_ms.or(self.last_ms);
+        self.caught_up = false;
+        self.counts.records += 1;
+        self.counts.bytes += record.bytes().unsigned_abs();
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Partitions {
+    topics: Vec<Topic>,
+    owned: AHashMap<Slot, Owned>,
+    slots_given: u64,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    /// By partition number; never longer than the highest number assigned.
+    slots: Vec<Option<Slot>>,
+}
+
+impl Partitions {
+    /// Takes over a partition. One that was already owned starts anew.
+    pub fn add(&mut self, source: TopicPartition, lane: usize, now: Instant) -> Slot {
+        self.slots_given += 1;
+        let slot = Slot(self.slots_given);
+        if let Some(cell) = self.cell(&source) {
+            let before = cell.replace(slot);
+            if let Some(before) = before {
+                self.owned.remove(&before);
+            }
+        }
+        let owned = Owned {
+            source,
+            lane,
+            watermark: Watermark::default(),
+            committed: None,
+            closing: false,
+            paused: false,
+            last_ms: None,
+            first: None,
+            end: None,
+            caught_up: false,
+            since: now,
+            counts: Counts::default(),
+        };
+        self.owned.insert(slot, owned);
+        slot
+    }
+
+    /// Fences a partition off: what is on its way for it can no longer be committed.
+    pub fn remove(&mut self, source: &TopicPartition) -> Option<Owned> {
+        let slot = self.cell(source)?.take()?;
+        self.owned.remove(&slot)
+    }
+
+    /// The partition that a record belongs to; `None` when it is not ours or is being given back.
+    pub fn find(&mut self, topic: &str, partition: Partition) -> Option<(Slot, &mut Owned)> {
+        let slot = self.slot(topic, partition)?;
+        let owned = self.owned.get_mut(&slot)?;
+        (!owned.closing).then_some((slot, owned))
+    }
+
+    pub fn get(&self, slot: Slot) -> Option<&Owned> {
+        self.owned.get(&slot)
+    }
+
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Owned> {
+        self.owned.get_mut(&slot)
+    }
+
+    pub fn by_source(&mut self, source: &TopicPartition) -> Option<&mut Owned> {
+        let slot = self.slot(&source.topic, source.partition)?;
+        self.owned.get_mut(&slot)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Owned> {
+        self.owned.values()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Owned> {
+        self.owned.values_mut()
+    }
+
+    fn slot(&self, topic: &str, partition: Partition) -> Option<Slot> {
+        let topic = self.topics.iter().find(|t| &*t.name == topic)?;
+        *topic.slots.get(usize::try_from(partition.0).ok()?)?
+    }
+
+    fn cell(&mut self, source: &TopicPartition) -> Option<&mut Option<Slot>> {
+        let number = usize::try_from(source.partition.0).ok()?;
+        let index = self.topics.iter().position(|t| t.name == source.topic).unwrap_or_else(|| {
+            self.topics.push(Topic { name: Arc::clone(&source.topic), slots: Vec::new() });
+            self.topics.len() - 1
+        });
+        let slots = &mut self.topics.get_mut(index)?.slots;
+        if slots.len() <= number {
+            slots.resize(number + 1, None);
+        }
+        slots.get_mut(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Ticket;
+
+    #[test]
+    fn a_new_assignment_has_nothing_of_the_old_one() {
+        let source = TopicPartition { topic: "t".into(), partition: Partition(2) };
+        let mut all = Partitions::default();
+        let old = all.add(source.clone(), 0, Instant::now());
+        all.get_mut(old).unwrap().watermark.track(Ticket(1), Offset(5), None);
+        assert!(all.remove(&source).is_some());
+        assert!(all.get(old).is_none() && all.find("t", Partition(2)).is_none());
+        let new = all.add(source.clone(), 0, Instant::now());
+        assert_ne!(old, new);
+        assert!(all.get(old).is_none());
+        let (slot, owned) = all.find("t", Partition(2)).unwrap();
+        assert!(slot == new && owned.watermark.is_settled() && owned.watermark.low().is_none());
+        owned.closing = true;
+        assert!(all.find("t", Partition(2)).is_none());
+    }
+}

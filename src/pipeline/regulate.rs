@@ -1,0 +1,146 @@
+//! When reading stops and when it goes on: backpressure as pauses instead of growth.
+//!
+//! Refuses to hold records back anywhere else. A short stop just does not poll, since pausing makes the
+//! client throw away what it has fetched; a longer one pauses the partitions and polls on, so that the
+//! membership stays alive (invariants I4, I5, I7).
+
+use std::time::{Duration, Instant};
+
+use super::worker::Worker;
+use super::{Error, Line};
+use crate::batch::Trigger;
+use crate::record::TopicPartition;
+
+/// How long a stop may be sat out before the partitions are paused.
+const HOLD_MAX: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+pub struct Regulator {
+    /// Lanes for which reading is stopped, by index.
+    blocked: Vec<bool>,
+    /// The budget or the dead letters stop all lanes.
+    all_blocked: bool,
+    /// Since when reading has been stopped for partitions that are not paused.
+    held_since: Option<Instant>,
+    /// Fewest records that the limits of speed allow in a tenth of a second.
+    paced_turn: Option<usize>,
+}
+
+impl Regulator {
+    pub fn new(lanes: usize, records_per_second_min: Option<u32>) -> Regulator {
+        Regulator {
+            blocked: vec![false; lanes],
+            all_blocked: false,
+            held_since: None,
+            paced_turn: records_per_second_min.map(|n| (n as usize / 10).max(1)),
+        }
+    }
+
+    /// Whether this turn takes nothing in: reading is stopped and the partitions are not paused.
+    pub fn holds(&self) -> bool {
+        self.held_since.is_some()
+    }
+
+    /// Records to take in per turn: fewer where a limit of speed makes bursts unwelcome.
+    pub fn turn_records(&self, most: usize) -> usize {
+        self.paced_turn.map_or(most, |n| n.min(most))
+    }
+}
+
+impl Line {
+    /// Whether nothing may be taken in for any lane. Going on needs a fifth of the budget free again.
+    fn is_full(&self, was: bool, letters_have_room: bool) -> bool {
+        let memory = if was { !self.budget.has_recovered() } else { self.budget.is_full() };
+        memory || (!letters_have_room && !self.letters.is_empty())
+    }
+}
+
+impl Worker {
+    /// Looks at what is held and stops or resumes reading. Waits a little for an answer when reading is
+    /// stopped but not yet paused.
+    pub fn regulate(&mut self, now: Instant) -> Result<(), Error> {
+        if self.stopping.is_some() {
+            return Ok(());
+        }
+        let full = self.line.is_full(self.regulator.all_blocked, self.flusher.letters.has_room());
+        self.regulator.all_blocked = full;
+        if full && self.line.budget.is_full() {
+            // What is open would hold the budget until its age; sent, it frees it.
+            self.seal_largest(now)?;
+            self.send_batches(now);
+        }
+        for (lane, blocked) in self.line.lanes.iter_mut().zip(&mut self.regulator.blocked) {
+            lane.spend(now);
+            *blocked = full || lane.is_blocked(*blocked, now);
+        }
+        self.resume_unblocked()?;
+        if !self.has_blocked_unpaused() {
+            self.regulator.held_since = None;
+            return Ok(());
+        }
+        let since = *self.regulator.held_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < HOLD_MAX && self.revocation.is_none() {
+            self.hold(now);
+            return Ok(());
+        }
+        self.pause_blocked()
+    }
+
+    /// Waits for the next answer instead of polling.
+    fn hold(&mut self, now: Instant) {
+        let answers = &mut self.answers;
+        // The timer needs the runtime around it when it is made, hence the block.
+        let answer =
+            self.runtime.block_on(async { tokio::time::timeout(HOLD_MAX / 10, answers.recv()).await });
+        if let Ok(Some(answer)) = answer {
+            self.settle(answer, now);
+        }
+    }
+
+    fn seal_largest(&mut self, now: Instant) -> Result<(), Error> {
+        let largest =
+            self.line.lanes.iter().max_by_key(|lane| lane.buffer.columns.bytes()).map(|lane| lane.index);
+        self.line.seal_where(now, |lane| (Some(lane.index) == largest).then_some(Trigger::Memory))
+    }
+
+    fn is_blocked(&self, lane: usize) -> bool {
+        self.regulator.blocked.get(lane).copied().unwrap_or(false)
+    }
+
+    fn has_blocked_unpaused(&self) -> bool {
+        self.line.partitions.iter().any(|o| !o.paused && !o.closing && self.is_blocked(o.lane))
+    }
+
+    fn pause_blocked(&mut self) -> Result<(), Error> {
+        self.regulator.held_since = None;
+        let all = self.switch(true);
+        if !all.is_empty() {
+            tracing::info!(partitions = all.len(), "reading paused");
+            self.consumer.pause(&all)?;
+        }
+        Ok(())
+    }
+
+    fn resume_unblocked(&mut self) -> Result<(), Error> {
+        let all = self.switch(false);
+        if !all.is_empty() {
+            tracing::info!(partitions = all.len(), "reading resumed");
+            self.consumer.resume(&all)?;
+        }
+        Ok(())
+    }
+
+    /// Marks the partitions whose pause has to change, and gives them.
+    fn switch(&mut self, pause: bool) -> Vec<TopicPartition> {
+        let blocked = &self.regulator.blocked;
+        let mut all = Vec::new();
+        for owned in self.line.partitions.iter_mut() {
+            let wanted = blocked.get(owned.lane).copied().unwrap_or(false);
+            if !owned.closing && wanted == pause && owned.paused != pause {
+                owned.paused = pause;
+                all.push(owned.source.clone());
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,213 @@
+//! What the line tells about itself: totals for people who watch a run, metrics, health.
+//!
+//! Refuses to slow the line down: stages count in plain integers, and a few times a second the sums are
+//! carried to the metrics. Series of partitions that were given back are removed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::flush::{Job, unix_ms};
+use super::partitions::{Counts, Owned};
+use super::worker::Worker;
+
+use crate::clickhouse::gate::State as Gate;
+use crate::telemetry::health::{Health, Heart, State, Status};
+use crate::telemetry::metrics::METRICS;
+
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Sums over all members of this process since its start.
+#[derive(Debug, Default)]
+pub struct Totals {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    rows: AtomicU64,
+    dead_letters: AtomicU64,
+    /// Records published but not yet durable, as far as known; one member's share is replaced at each
+    /// report by the difference.
+    lag: AtomicI64,
+}
+
+/// A look at the totals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub records: u64,
+    pub bytes: u64,
+    pub rows: u64,
+    pub dead_letters: u64,
+    pub lag: u64,
+}
+
+impl Totals {
+    pub fn rows(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    pub fn dead_letters(&self, letters: usize) {
+        self.dead_letters.fetch_add(letters as u64, Ordering::Relaxed);
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            records: self.records.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
+            dead_letters: self.dead_letters.load(Ordering::Relaxed),
+            lag: u64::try_from(self.lag.load(Ordering::Relaxed)).unwrap_or(0),
+        }
+    }
+}
+
+/// One member's reporting.
+pub struct Reporter {
+    pub health: Health,
+    heart: Heart,
+    due: Instant,
+    /// This member's share of `Totals::lag`.
+    lag: i64,
+    /// This member's assigned and paused partitions by topic.
+    topics: BTreeMap<String, (i64, i64)>,
+    member: usize,
+}
+
+impl Reporter {
+    pub fn new(health: Health, member: usize, now: Instant) -> Reporter {
+        let heart = health.heart(&format!("consumer {member}"));
+        Reporter { health, heart, due: now, lag: 0, topics: BTreeMap::new(), member }
+    }
+
+    /// Removes the series of a partition that is no longer ours. Its last counts are published.
+    pub fn forget(&self, mut owned: Owned) {
+        publish(&mut owned);
+        let number = owned.source.partition.to_string();
+        let labels = [&*owned.source.topic, &number];
+        // A series that was never made cannot be removed, which is as well.
+        let _ = METRICS.lag_records.remove_label_values(&labels);
+        let _ = METRICS.lag_seconds.remove_label_values(&labels);
+    }
+}
+
+/// Carries one partition's counts to the metrics.
+fn publish(owned: &mut Owned) -> Counts {
+    let counts = std::mem::take(&mut owned.counts);
+    let topic = [&*owned.source.topic];
+    METRICS.consumed_records.with_label_values(&topic).inc_by(counts.records);
+    METRICS.consumed_bytes.with_label_values(&topic).inc_by(counts.bytes);
+    METRICS.decoded_records.with_label_values(&topic).inc_by(counts.decoded);
+    METRICS.filtered_records.with_label_values(&[topic[0], "tombstone"]).inc_by(counts.filtered);
+    counts
+}
+
+/// Seconds since the oldest record that is not durable was published; 0 when all is.
+fn lag_seconds(owned: &Owned, now: Instant, now_ms: i64) -> f64 {
+    let age = |ms: i64| (now_ms.saturating_sub(ms).max(0)) as f64 / 1000.0;
+    match (owned.watermark.oldest_ms(), owned.last_ms) {
+        (Some(oldest), _) => age(oldest),
+        (None, _) if owned.caught_up => 0.0,
+        (None, Some(last)) => age(last),
+        (None, None) => now.saturating_duration_since(owned.since).as_secs_f64(),
+    }
+}
+
+/// Records published and not yet durable; unknown until the first one is taken in.
+fn lag_records(owned: &Owned) -> Option<i64> {
+    let durable = owned.watermark.low().or(owned.committed).or(owned.first);
+    match (owned.end, durable) {
+        (Some(end), Some(durable)) => Some(end.0.saturating_sub(durable.0).max(0)),
+        (Some(_), None) if owned.caught_up => Some(0),
+        _ => None,
+    }
+}
+
+/// A batch is in its table.
+pub fn report_written(table: &str, job: &Job) {
+    let now_ms = unix_ms();
+    for source in &job.sources {
+        let labels = [&*source.source.topic, table];
+        METRICS.inserted_rows.with_label_values(&labels).inc_by(source.share.rows as u64);
+        let latency = METRICS.e2e_latency.with_label_values(&[labels[0]]);
+        for (_, ms) in job.sealed.timestamps_ms.iter().filter(|(slot, _)| *slot == source.share.slot) {
+            latency.observe(now_ms.saturating_sub(*ms).max(0) as f64 / 1000.0);
+        }
+    }
+}
+
+impl Worker {
+    pub fn report(&mut self, now: Instant) {
+        self.reporter.heart.beat();
+        if now < self.reporter.due {
+            return;
+        }
+        self.reporter.due = now + REPORT_INTERVAL;
+        let mut topics: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        let mut lag_all = 0;
+        let mut records = 0;
+        for owned in self.line.partitions.iter_mut() {
+            let counts = publish(owned);
+            records += counts.records;
+            self.line.totals.records.fetch_add(counts.records, Ordering::Relaxed);
+            self.line.totals.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+            let number = owned.source.partition.to_string();
+            let labels = [&*owned.source.topic, &number];
+            METRICS.lag_seconds.with_label_values(&labels).set(lag_seconds(owned, now, self.line.now_ms));
+            if let Some(lag) = lag_records(owned) {
+                METRICS.lag_records.with_label_values(&labels).set(lag);
+                lag_all += lag;
+            }
+            let (assigned, paused) = topics.entry(owned.source.topic.to_string()).or_default();
+            *assigned += 1;
+            *paused += i64::from(owned.paused);
+        }
+        if 0 < records {
+            self.caught_up_looks = 0;
+        }
+        self.line.totals.lag.fetch_add(lag_all - self.reporter.lag, Ordering::Relaxed);
+        self.reporter.lag = lag_all;
+        // The members of one process share these gauges, so each adds what has changed for it.
+        for (topic, _) in &self.topics {
+            let now = topics.remove(&**topic).unwrap_or_default();
+            let before = self.reporter.topics.insert(topic.to_string(), now).unwrap_or_default();
+            METRICS.assigned_partitions.with_label_values(&[topic]).add(now.0 - before.0);
+            METRICS.paused_partitions.with_label_values(&[topic, "backpressure"]).add(now.1 - before.1);
+        }
+        METRICS.memory_used.set(i64::try_from(self.line.budget.used()).unwrap_or(i64::MAX));
+        self.report_health();
+    }
+
+    fn report_health(&mut self) {
+        let member = self.reporter.member;
+        for lane in &mut self.line.lanes {
+            METRICS
+                .unknown_fields
+                .with_label_values(&[&lane.name])
+                .inc_by(lane.decoder.take_unknown_fields());
+            let status = match lane.parked_reason() {
+                Some(reason) => Status::Down(format!("paused, nothing is lost: {reason}")),
+                None => Status::Ok,
+            };
+            self.reporter.health.set_component(&format!("table {}, consumer {member}", lane.name), status);
+        }
+        for endpoint in self.flusher.client.endpoints() {
+            let status = match endpoint.gate {
+                Gate::Open => Status::Ok,
+                gate => Status::Degraded(format!("its gate is {}, other endpoints are used", gate.name())),
+            };
+            self.reporter.health.set_component(&format!("clickhouse {}", endpoint.endpoint), status);
+        }
+        let failing = self.flusher.letters.failing();
+        let status = match failing {
+            0 => Status::Ok,
+            n => Status::Down(format!("{n} dead letters cannot be published and are tried again")),
+        };
+        self.reporter.health.set_component("dead letters", status);
+        if self.stopping.is_some() {
+            return;
+        }
+        let owned = self.line.partitions.iter().count();
+        let paused = self.line.partitions.iter().filter(|o| o.paused).count();
+        let state = if 0 < owned && owned == paused { State::Paused } else { State::Running };
+        let sentence = format!("consumer {member} reads {owned} partitions, {paused} of them paused");
+        self.reporter.health.set_state(state, sentence);
+    }
+}
