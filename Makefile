@@ -15,13 +15,13 @@ help: ## Print this list.
 setup: ## Install what is missing on Debian, fetch the development servers (1 min the first time).
 	@dev/setup
 
-build: setup ## Compile target/release/penstock (11 min the first time on 2 cores).
+build: setup ## Compile target/release/penstock (8 min the first time on 2 cores).
 	cargo build $(CARGO_FLAGS)
 
 demo: build ## Three million flights through Kafka into ClickHouse, then the proof that all arrived.
 	@dev/demo
 
-test: lint build ## Every test, those against real servers too (under 45 min from a fresh clone on 2 cores).
+test: lint build ## Every test, those against real servers too (25 min from a fresh clone on 2 cores).
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 
 test-unit: setup ## The tests beside the code; no servers.

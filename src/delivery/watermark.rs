@@ -31,7 +31,8 @@ struct Entry {
 }
 
 impl Watermark {
-    /// A record went into what `ticket` stands for. Offsets must rise from call to call.
+    /// A record went into what `ticket` stands for. Offsets rise from call to call, but for records that the
+    /// client delivers again.
     pub fn track(&mut self, ticket: Ticket, offset: Offset, timestamp_ms: Option<i64>) {
         if let Some(last) = self.entries.back_mut()
             && last.ticket == Some(ticket)
@@ -45,7 +46,7 @@ impl Watermark {
     /// A record was left out on purpose: settled from the start.
     pub fn pass(&mut self, offset: Offset) {
         match self.entries.back_mut() {
-            None => self.low = Some(offset.next()),
+            None => self.low = self.low.max(Some(offset.next())),
             Some(last) if last.ticket.is_none() => last.next = offset.next(),
             Some(_) => {
                 self.entries.push_back(Entry { ticket: None, next: offset.next(), first_ms: None });
@@ -63,7 +64,8 @@ impl Watermark {
         while let Some(head) = self.entries.front()
             && head.ticket.is_none()
         {
-            self.low = Some(head.next);
+            // A record that came twice must not take the watermark back.
+            self.low = self.low.max(Some(head.next));
             self.entries.pop_front();
         }
     }
@@ -105,6 +107,10 @@ mod tests {
         assert_eq!((w.low(), w.is_settled()), (Some(Offset(18)), true));
         w.pass(Offset(30));
         assert_eq!(w.low(), Some(Offset(31)));
+        w.track(Ticket(3), Offset(12), None);
+        w.settle(Ticket(3));
+        w.pass(Offset(13));
+        assert_eq!(w.low(), Some(Offset(31)), "records that come again take nothing back");
     }
 
     proptest! {

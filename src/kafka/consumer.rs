@@ -12,10 +12,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
-use super::context::{Context, Notice, acknowledge};
+use super::context::{Context, Notice, acknowledge, count_error};
 use super::{Config, Error, client};
 use crate::record::{Header, Offset, OwnedRecord, Partition, Position, Record, TopicPartition};
-use crate::telemetry::metrics::METRICS;
 
 /// What one call of [`Consumer::poll`] brought.
 pub enum Event<'a> {
@@ -183,24 +182,4 @@ fn judge(error: &KafkaError) -> Result<(), Error> {
     }
     tracing::warn!(%error, "kafka consumer error, it goes on");
     Ok(())
-}
-
-/// Counts an error under one of a closed set of kinds.
-pub(super) fn count_error(error: &KafkaError) {
-    use RDKafkaErrorCode as Code;
-    let kind = match error.rdkafka_error_code() {
-        Some(
-            Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::NetworkException,
-        ) => "transport",
-        Some(Code::Authentication | Code::SaslAuthenticationFailed) => "auth",
-        Some(Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed) => "auth",
-        Some(Code::CoordinatorNotAvailable | Code::NotCoordinator | Code::CoordinatorLoadInProgress) => {
-            "coordinator"
-        }
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => "metadata",
-        Some(Code::SSL) => "tls",
-        Some(_) if matches!(error, KafkaError::MessageConsumption(_)) => "fetch",
-        _ => "other",
-    };
-    METRICS.kafka_errors.with_label_values(&[kind]).inc();
 }

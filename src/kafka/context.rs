@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::record::{Offset, Partition, TopicPartition};
+use crate::telemetry::metrics::METRICS;
 
 /// Something that happened besides messages.
 #[derive(Debug, PartialEq)]
@@ -91,7 +92,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        super::consumer::count_error(&error);
+        count_error(&error);
         tracing::warn!(%error, reason, "kafka client error");
     }
 }
@@ -131,4 +132,24 @@ pub(super) fn acknowledge(
         (false, true) => consumer.assign(list),
         (false, false) => consumer.unassign(),
     }
+}
+
+/// Counts an error under one of a closed set of kinds.
+pub(super) fn count_error(error: &KafkaError) {
+    use RDKafkaErrorCode as Code;
+    let kind = match error.rdkafka_error_code() {
+        Some(
+            Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::NetworkException,
+        ) => "transport",
+        Some(Code::Authentication | Code::SaslAuthenticationFailed) => "auth",
+        Some(Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed) => "auth",
+        Some(Code::CoordinatorNotAvailable | Code::NotCoordinator | Code::CoordinatorLoadInProgress) => {
+            "coordinator"
+        }
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => "metadata",
+        Some(Code::SSL) => "tls",
+        Some(_) if matches!(error, KafkaError::MessageConsumption(_)) => "fetch",
+        _ => "other",
+    };
+    METRICS.kafka_errors.with_label_values(&[kind]).inc();
 }

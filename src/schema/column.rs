@@ -198,13 +198,9 @@ fn constraints(file: &ColumnFile, ty: &Type, place: &Place<'_>, faults: &mut Fau
     };
     let text = matches!(bare, Type::String | Type::FixedString(_));
     let time = matches!(bare, Type::Date | Type::Date32 | Type::DateTime { .. } | Type::DateTime64 { .. });
-    suits("pattern", file.pattern.is_some(), text, "patterns are for String and FixedString");
-    suits(
-        "format",
-        file.format.is_some(),
-        matches!(bare, Type::String),
-        "formats are for String; other types check their own",
-    );
+    let string = matches!(bare, Type::String);
+    suits("pattern", file.pattern.is_some(), string, "patterns are for String");
+    suits("format", file.format.is_some(), string, "formats are for String; other types check their own");
     suits("past_max", file.past_max.is_some(), time, "it is for Date, Date32, DateTime and DateTime64");
     suits("future_max", file.future_max.is_some(), time, "it is for Date, Date32, DateTime and DateTime64");
     suits("time_format", file.time_format.is_some(), time, "it is for Date, Date32, DateTime and DateTime64");

@@ -221,6 +221,29 @@ fn memory_stays_within_its_budget_while_clickhouse_hangs() {
 }
 
 #[test]
+fn a_drain_that_cannot_finish_says_so_and_loses_nothing() {
+    let servers = Servers::shared();
+    let ch = ClickHouse::start_private();
+    let mut scene = Scene::new(&servers.kafka, &ch);
+    scene.config = scene.config.set("shutdown.drain", "3s");
+    let mut process = Penstock::run(&scene.config);
+    process.wait_ready();
+    scene.publish(100);
+    wait_for_progress(&process);
+    ch.stop();
+    scene.publish(100);
+    wait_until(DEADLINE, "rows are on their way", || {
+        process.metric("penstock_decoded_records_total", &[]) == Some(800.0)
+    });
+    process.sigterm();
+    assert_eq!(process.wait_exit(DEADLINE), Some(5));
+    ch.cont();
+    scene.run_to_end();
+    scene.expect_all(Duration::from_secs(5));
+    scene.expect_committed(Duration::from_secs(5));
+}
+
+#[test]
 fn dead_letters_wait_for_their_topic() {
     let servers = Servers::shared();
     let kafka = Kafka::start_private();
