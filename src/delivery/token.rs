@@ -12,8 +12,8 @@ use crate::record::{OffsetRange, TopicPartition};
 /// Drawn once at random; changing it would make every token new.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6b1d_3c62_5a0e_4a55_9a3e_0d5c_4f1f_7b21);
 
-/// The token for rows of these ranges going to this table. `part` tells the pieces of one batch apart
-/// when it had to be sent in pieces.
+/// The token for rows of these ranges going to this table. `part` tells apart which of the ranges' rows
+/// they are.
 pub fn token(table: &str, ranges: &[(TopicPartition, OffsetRange)], part: &str) -> String {
     let mut sorted: Vec<_> = ranges.iter().collect();
     sorted.sort_by(|a, b| (&a.0, a.1.first).cmp(&(&b.0, b.1.first)));

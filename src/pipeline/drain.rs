@@ -36,6 +36,12 @@ impl Worker {
     pub fn revoke(&mut self, partitions: Vec<TopicPartition>, lost: bool, now: Instant) -> Result<(), Error> {
         METRICS.rebalances.with_label_values(&[if lost { "lost" } else { "revoke" }]).inc();
         tracing::info!(partitions = partitions.len(), lost, "partitions revoked");
+        // The group waits for one answer at a time; a second call means that it no longer waits for the first.
+        if let Some(pending) = self.revocation.take() {
+            self.let_go(&pending.partitions)?;
+        }
+        // While the slots are there, so that every row of the batches can be traced to its record.
+        self.seal_all(Trigger::Revoke, now)?;
         if lost {
             return self.let_go(&partitions);
         }
@@ -44,7 +50,6 @@ impl Worker {
                 owned.closing = true;
             }
         }
-        self.seal_all(Trigger::Revoke, now)?;
         let deadline = now + REVOKE_MAX.min(self.settings.drain_max);
         self.revocation = Some(Revocation { partitions, since: now, deadline });
         Ok(())

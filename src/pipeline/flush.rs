@@ -127,8 +127,9 @@ impl Flusher {
     }
 
     async fn insert(&self, job: &Job, target: &Target, piece: Range<usize>) -> Attempt {
-        let whole = piece.len() == job.sealed.batch.num_rows();
-        let part = if whole { String::new() } else { format!("{}-{}", piece.start, piece.end) };
+        // With the number of rows, so that a batch of the same range that holds other rows, since the table
+        // file has changed meanwhile, is never taken for this one.
+        let part = format!("{}-{} of {}", piece.start, piece.end, job.sealed.batch.num_rows());
         let ranges: Vec<_> = job.sources.iter().map(|s| (s.source.clone(), s.share.range)).collect();
         let insert = Insert {
             database: target.database.clone(),
