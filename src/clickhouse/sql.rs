@@ -16,8 +16,12 @@ pub fn quote_string(text: &str) -> String {
 }
 
 fn quote(text: &str, mark: char) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push(mark);
+    format!("{mark}{}{mark}", escape(text, Some(mark)))
+}
+
+/// Escapes what ends or bends a token; `mark` is the quote that stands around it, if one does.
+fn escape(text: &str, mark: Option<char>) -> String {
+    let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\\' => out.push_str("\\\\"),
@@ -25,14 +29,10 @@ fn quote(text: &str, mark: char) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c == mark => {
-                out.push('\\');
-                out.push(c);
-            }
+            c if Some(c) == mark => out.extend(['\\', c]),
             c => out.push(c),
         }
     }
-    out.push(mark);
     out
 }
 
@@ -40,7 +40,7 @@ fn quote(text: &str, mark: char) -> String {
 pub(super) fn parameter(value: &Value) -> String {
     match value {
         Value::Null => "\\N".to_owned(),
-        Value::String(text) => escape(text),
+        Value::String(text) => escape(text, None),
         // The server reads arrays and maps as literals, and unescapes nothing around them.
         Value::Array(_) | Value::Object(_) => literal(value),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -65,21 +65,6 @@ fn literal(value: &Value) -> String {
         }
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\0' => out.push_str("\\0"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// Whether a parameter may have this name.

@@ -60,6 +60,8 @@ impl Worker {
     /// stopped but not yet paused.
     pub fn regulate(&mut self, now: Instant) -> Result<(), Error> {
         if self.stopping.is_some() {
+            // A hold that was on when the end began would keep the member from polling until its deadline.
+            self.regulator.held_since = None;
             return Ok(());
         }
         let full = self.line.is_full(self.regulator.all_blocked, self.flusher.letters.has_room());
