@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 
+use super::Lineage;
 use crate::record::{OffsetRange, TopicPartition};
 
 /// Drawn once at random; changing it would make every token new.
@@ -22,6 +23,19 @@ pub fn token(table: &str, ranges: &[(TopicPartition, OffsetRange)], part: &str) 
         // Writing to a String cannot fail.
         let _ = write!(text, "\n{source}{range}");
     }
+    Uuid::new_v5(&NAMESPACE, text.as_bytes()).simple().to_string()
+}
+
+/// The token of a planned range of one partition (`exactly_once`). Whoever takes over names the same range the
+/// same; `repair` counts the inserts that put back rows which the server lost after it had kept the token.
+pub fn planned(
+    (group, table): (&str, &str),
+    lineage: Lineage,
+    source: &TopicPartition,
+    range: OffsetRange,
+    repair: u32,
+) -> String {
+    let text = format!("planned\n{group}\n{table}\n{:016x}\n{source}{range}\n{repair}", lineage.0);
     Uuid::new_v5(&NAMESPACE, text.as_bytes()).simple().to_string()
 }
 
@@ -57,4 +71,26 @@ mod tests {
     }
 
     const GOLDEN: &str = "7cf4bbd0d0105516bdeb052a0eccc69a";
+
+    #[test]
+    fn a_planned_token_names_its_history() {
+        let (source, one) = range(0, 1, 5);
+        let (_, other) = range(0, 1, 6);
+        let token = |group, table, lineage, range, repair| {
+            planned((group, table), Lineage(lineage), &source, range, repair)
+        };
+        let all = [
+            token("g", "db.t", 1, one, 0),
+            token("h", "db.t", 1, one, 0),
+            token("g", "db.u", 1, one, 0),
+            token("g", "db.t", 2, one, 0),
+            token("g", "db.t", 1, other, 0),
+            token("g", "db.t", 1, one, 1),
+        ];
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());
+        assert_eq!(all[0], token("g", "db.t", 1, one, 0));
+        assert_eq!(all[0], PLANNED, "the same in every version");
+    }
+
+    const PLANNED: &str = "a93c222054d35474aeba5c60890a1cbf";
 }

@@ -24,6 +24,8 @@ pub struct Watermark {
 struct Entry {
     /// `None` is settled.
     ticket: Option<Ticket>,
+    /// Offset of the entry's first record.
+    first: Offset,
     /// First offset after the entry's last record.
     next: Offset,
     /// Kafka timestamp of the entry's first record.
@@ -40,7 +42,8 @@ impl Watermark {
             last.next = offset.next();
             return;
         }
-        self.entries.push_back(Entry { ticket: Some(ticket), next: offset.next(), first_ms: timestamp_ms });
+        let (first, next) = (offset, offset.next());
+        self.entries.push_back(Entry { ticket: Some(ticket), first, next, first_ms: timestamp_ms });
     }
 
     /// A record was left out on purpose: settled from the start.
@@ -49,7 +52,8 @@ impl Watermark {
             None => self.low = self.low.max(Some(offset.next())),
             Some(last) if last.ticket.is_none() => last.next = offset.next(),
             Some(_) => {
-                self.entries.push_back(Entry { ticket: None, next: offset.next(), first_ms: None });
+                let (first, next) = (offset, offset.next());
+                self.entries.push_back(Entry { ticket: None, first, next, first_ms: None });
             }
         }
     }
@@ -61,6 +65,32 @@ impl Watermark {
                 entry.ticket = None;
             }
         }
+        self.advance();
+    }
+
+    /// The same for the part of it that lies below `end`.
+    pub fn settle_below(&mut self, ticket: Ticket, end: Offset) {
+        let mut index = 0;
+        while let Some(entry) = self.entries.get_mut(index) {
+            if entry.ticket == Some(ticket) && entry.next <= end {
+                entry.ticket = None;
+            } else if entry.ticket == Some(ticket) && entry.first < end {
+                let settled = Entry { ticket: None, first: entry.first, next: end, first_ms: None };
+                entry.first = end;
+                self.entries.insert(index, settled);
+                index += 1;
+            }
+            index += 1;
+        }
+        self.advance();
+    }
+
+    /// Whether every record below `end` is settled.
+    pub fn is_settled_below(&self, end: Offset) -> bool {
+        self.entries.front().is_none_or(|head| end <= head.first)
+    }
+
+    fn advance(&mut self) {
         while let Some(head) = self.entries.front()
             && head.ticket.is_none()
         {
@@ -111,6 +141,23 @@ mod tests {
         w.settle(Ticket(3));
         w.pass(Offset(13));
         assert_eq!(w.low(), Some(Offset(31)), "records that come again take nothing back");
+    }
+
+    #[test]
+    fn a_part_of_a_batch_is_settled_alone() {
+        let mut w = Watermark::default();
+        (10..15).for_each(|n| w.track(Ticket(1), Offset(n), Some(n)));
+        w.track(Ticket(2), Offset(15), Some(15));
+        (16..20).for_each(|n| w.track(Ticket(1), Offset(n), Some(n)));
+        w.settle_below(Ticket(1), Offset(13));
+        assert_eq!((w.low(), w.is_settled_below(Offset(13))), (Some(Offset(13)), true));
+        assert!(!w.is_settled_below(Offset(14)));
+        w.settle_below(Ticket(1), Offset(18));
+        assert_eq!((w.low(), w.is_settled_below(Offset(16))), (Some(Offset(15)), false), "the letter is out");
+        w.settle(Ticket(2));
+        assert_eq!(w.low(), Some(Offset(18)));
+        w.settle(Ticket(1));
+        assert_eq!((w.low(), w.is_settled()), (Some(Offset(20)), true));
     }
 
     proptest! {
