@@ -19,6 +19,7 @@ use super::error::Error;
 use super::gate::State;
 use super::http::{self, Connections};
 use super::tls;
+use super::transport::Transport;
 use crate::telemetry::metrics::METRICS;
 
 /// What is known about one endpoint now.
@@ -52,6 +53,7 @@ pub struct EndpointHealth {
 pub struct Endpoint {
     name: String,
     client: clickhouse::Client,
+    transport: Transport,
     breaker: Breaker,
     permits: Semaphore,
     permit_timeout: Duration,
@@ -79,12 +81,13 @@ impl Endpoint {
         let urls = config.endpoints.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
         let any_https = urls.iter().any(|(uri, _)| uri.scheme_str() == Some("https"));
         let tls = tls::client_config(&config.tls, any_https)?;
-        let new = |(uri, name): (Uri, String)| Arc::new(Endpoint::new(config, &uri, name, tls.clone()));
-        Ok(urls.into_iter().map(new).collect())
+        let new = |(uri, name): (Uri, String)| Endpoint::new(config, &uri, name, tls.clone()).map(Arc::new);
+        urls.into_iter().map(new).collect()
     }
 
-    fn new(config: &Config, uri: &Uri, name: String, tls: rustls::ClientConfig) -> Endpoint {
+    fn new(config: &Config, uri: &Uri, name: String, tls: rustls::ClientConfig) -> Result<Endpoint, Error> {
         let connections = Connections::new(&name);
+        let bodies = http::client(tls.clone(), config.connect_timeout.0, connections.clone());
         let http = http::client(tls, config.connect_timeout.0, connections.clone());
         let mut client = clickhouse::Client::with_http_client(http)
             .with_url(uri.to_string())
@@ -101,8 +104,9 @@ impl Endpoint {
         for (setting, value) in &config.settings {
             client = client.with_setting(setting, value);
         }
-        Endpoint {
+        Ok(Endpoint {
             breaker: Breaker::new(&name, config.breaker.clone()),
+            transport: Transport::new(config, uri, name.clone(), bodies)?,
             name,
             client,
             permits: Semaphore::new(usize::try_from(config.connections_max.max(1)).unwrap_or(1)),
@@ -115,7 +119,7 @@ impl Endpoint {
             latency_us: AtomicU64::new(0),
             last_failure: Mutex::new(String::new()),
             known_settings: Mutex::new(None),
-        }
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -124,6 +128,11 @@ impl Endpoint {
 
     pub fn client(&self) -> &clickhouse::Client {
         &self.client
+    }
+
+    /// What carries inserts; everything else goes through the client.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     pub fn breaker(&self) -> &Breaker {
@@ -169,7 +178,7 @@ impl Endpoint {
         timeout: Duration,
         op: F,
     ) -> Result<T, Error> {
-        let _permit = self.permit().await?;
+        let _permit = self.permit(self.permit_timeout.min(timeout)).await?;
         let _in_flight = InFlight::new(self);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
@@ -200,13 +209,13 @@ impl Endpoint {
         self.last_failure.lock().clone()
     }
 
-    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
+    async fn permit(&self, longest: Duration) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
         if let Ok(permit) = self.permits.try_acquire() {
             return Ok(permit);
         }
         self.waits.fetch_add(1, Ordering::Relaxed);
-        let exhausted = || Error::PoolExhausted { endpoint: self.name.clone(), waited: self.permit_timeout };
-        match tokio::time::timeout(self.permit_timeout, self.permits.acquire()).await {
+        let exhausted = || Error::PoolExhausted { endpoint: self.name.clone(), waited: longest };
+        match tokio::time::timeout(longest, self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(exhausted()),

@@ -49,6 +49,11 @@ pub enum Error {
         #[source]
         last: Box<Error>,
     },
+    /// Nothing of this attempt is written: the deadline stands in the statement itself.
+    #[error("the deadline of the insert had passed by the clock of {by}")]
+    DeadlinePassed { by: String },
+    #[error("no time was left to send anything")]
+    NoTimeLeft,
     #[error("the client is closed")]
     Closed,
 }
@@ -76,7 +81,11 @@ impl Error {
             Error::Connect { .. } | Error::Timeout { .. } | Error::Interrupted { .. } => Class::Elsewhere,
             Error::Exception { exception, message, .. } => class::class_of(*exception, message),
             Error::Status { status, .. } => status.map_or(Class::Later, class::class_of_status),
-            Error::PoolExhausted { .. } | Error::GateShut(_) | Error::Answer { .. } => Class::Later,
+            Error::PoolExhausted { .. }
+            | Error::GateShut(_)
+            | Error::Answer { .. }
+            | Error::DeadlinePassed { .. }
+            | Error::NoTimeLeft => Class::Later,
             Error::Config { .. }
             | Error::ResultTooLarge { .. }
             | Error::Parameter { .. }
@@ -108,7 +117,20 @@ impl Error {
 
     /// Whether the statement surely was not even begun.
     pub fn surely_not_executed(&self) -> bool {
-        matches!(self, Error::Connect { .. } | Error::PoolExhausted { .. } | Error::GateShut(_))
+        matches!(
+            self,
+            Error::Connect { .. } | Error::PoolExhausted { .. } | Error::GateShut(_) | Error::NoTimeLeft
+        )
+    }
+
+    /// Whether the last attempt was refused because it came after the insert's deadline. That attempt wrote
+    /// nothing; [`Error::outcome_unknown`] tells whether an earlier one may have.
+    pub fn deadline_passed(&self) -> bool {
+        match self {
+            Error::DeadlinePassed { .. } => true,
+            Error::RetriesExhausted { last, .. } => last.deadline_passed(),
+            _ => false,
+        }
     }
 
     /// Whether it speaks against the endpoint, and not against what was asked of it.
@@ -154,6 +176,8 @@ impl Error {
             Error::GateShut(_) => "operational.gate_shut",
             Error::RetriesExhausted { reason: Reason::NotRetryable, last, .. } => last.code(),
             Error::RetriesExhausted { .. } => "operational.retries_exhausted",
+            Error::DeadlinePassed { .. } => "operational.deadline_passed",
+            Error::NoTimeLeft => "operational.no_time_left",
             Error::Closed => "operational.closed",
         }
     }
@@ -185,6 +209,10 @@ impl Error {
             Error::Encode(_) => "the batch does not fit its own schema; this is a fault of the program",
             Error::GateShut(_) => "see the logs of the endpoints for why their gates are shut",
             Error::RetriesExhausted { last, .. } => last.hint(),
+            Error::DeadlinePassed { .. } => {
+                "a batch that waited too long is planned anew; check that the clocks agree"
+            }
+            Error::NoTimeLeft => "the call waited too long for its turn: see why the server is slow",
             Error::Closed => "the process is stopping",
         }
     }
@@ -192,27 +220,21 @@ impl Error {
     /// Sorts what the `clickhouse` crate gives back. Its server errors are text; the number is in it.
     pub(super) fn from_crate(error: clickhouse::error::Error, endpoint: &str, after: Duration) -> Error {
         use clickhouse::error::Error as E;
-        let endpoint = endpoint.to_owned();
+        let owned = endpoint.to_owned();
         match error {
             E::BadResponse(text) => match class::exception_code(&text) {
-                Some((exception, text)) => {
-                    let message = shorten(without_values(text));
-                    Error::Exception { endpoint, exception, message }
-                }
+                Some((exception, text)) => Error::refused(endpoint, exception, text),
                 None => {
                     let status = text.split(' ').next().and_then(|word| word.parse().ok());
-                    Error::Status { endpoint, status, message: shorten(text) }
+                    Error::Status { endpoint: owned, status, message: shorten(text) }
                 }
             },
-            E::TimedOut => Error::Timeout { endpoint, after },
+            E::TimedOut => Error::Timeout { endpoint: owned, after },
             E::Network(source) => {
                 use hyper_util::client::legacy::Error as HyperError;
-                let connect = source.downcast_ref::<HyperError>().is_some_and(HyperError::is_connect);
-                let message = chain(source.as_ref());
-                if connect {
-                    Error::Connect { endpoint, message }
-                } else {
-                    Error::Interrupted { endpoint, message }
+                match source.downcast_ref::<HyperError>() {
+                    Some(error) => Error::from_connection(endpoint, error),
+                    None => Error::Interrupted { endpoint: owned, message: chain(source.as_ref()) },
                 }
             }
             E::InvalidParams(source) => {
@@ -220,9 +242,39 @@ impl Error {
             }
             other => {
                 let message = other.source().map_or_else(|| other.to_string(), chain_of);
-                Error::Answer { endpoint, message: shorten(message) }
+                Error::Answer { endpoint: owned, message: shorten(message) }
             }
         }
+    }
+
+    /// A request that got no answer: it was surely not sent only if there was no connection to send it on.
+    pub(super) fn from_connection(endpoint: &str, error: &hyper_util::client::legacy::Error) -> Error {
+        let (endpoint, message) = (endpoint.to_owned(), chain(error));
+        if error.is_connect() {
+            Error::Connect { endpoint, message }
+        } else {
+            Error::Interrupted { endpoint, message }
+        }
+    }
+
+    /// An answer that is not a success: an exception by its number in the header or in the text, or whatever
+    /// else speaks there in place of ClickHouse.
+    pub(super) fn from_answer(endpoint: &str, status: u16, exception: Option<u32>, text: &str) -> Error {
+        let in_text = class::exception_code(text)
+            .filter(|(code, text)| text.starts_with(&format!("Code: {code}. DB::")));
+        match (exception, in_text) {
+            (Some(code), Some((_, text))) | (None, Some((code, text))) => Error::refused(endpoint, code, text),
+            (Some(code), None) => Error::refused(endpoint, code, &format!("Code: {code}. {text}")),
+            (None, None) => {
+                let message = shorten(format!("{status} {}", text.trim()));
+                Error::Status { endpoint: endpoint.to_owned(), status: Some(status), message }
+            }
+        }
+    }
+
+    fn refused(endpoint: &str, exception: u32, text: &str) -> Error {
+        let message = shorten(without_values(text));
+        Error::Exception { endpoint: endpoint.to_owned(), exception, message }
     }
 }
 

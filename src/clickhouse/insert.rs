@@ -3,55 +3,38 @@
 //! Refuses to change the batch: every attempt carries the same bytes and the same token (invariant I3).
 //! What only differs is the attempt's query id, by which it is found in the server's log.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
-use bytes::Bytes;
+use arrow_schema::Schema;
 use tokio::time::{Instant, timeout_at};
 
+use super::Client;
 use super::class::Class;
 use super::endpoint::Endpoint;
 use super::error::Error;
+use super::request::{DEADLINE_MESSAGE, Request};
 use super::retry::Next;
-use super::{Client, native, sql};
+use super::settings::{self, Attempt};
 use crate::telemetry::metrics::METRICS;
-
-/// Bytes that are compressed and handed to the connection at once; the server holds a frame whole.
-const CHUNK_BYTES: usize = 1 << 20;
-
-/// More rows than any batch has: the server cuts a batch into blocks at this many.
-const ONE_BLOCK: &str = "1000000000";
-
-/// What every insert says for itself, so that no profile on the server changes what it means.
-const SETTINGS: [(&str, &str); 10] = [
-    ("async_insert", "0"),
-    ("insert_deduplicate", "1"),
-    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
-    ("max_insert_block_size", ONE_BLOCK),
-    ("min_insert_block_size_rows", ONE_BLOCK),
-    ("min_insert_block_size_bytes", "0"),
-    ("input_format_parallel_parsing", "0"),
-    ("materialized_views_ignore_errors", "0"),
-    ("input_format_skip_unknown_fields", "0"),
-    ("send_progress_in_http_headers", "0"),
-];
-
-/// The same for settings that not every version has; a server refuses one that it does not know.
-const SETTINGS_IF_KNOWN: [(&str, &str); 4] = [
-    ("deduplicate_insert", "enable"),
-    ("max_insert_block_size_bytes", "0"),
-    ("use_strict_insert_block_limits", "0"),
-    ("distributed_foreground_insert", "1"),
-];
-
-/// A server without this one is no ClickHouse.
-const SETTING_OF_ALL: &str = "max_insert_block_size";
 
 /// ClickHouse's exception for a setting it does not know.
 const UNKNOWN_SETTING: u32 = 115;
+
+/// ClickHouse's exception for a condition that was made to throw.
+const THROWN: u32 = 395;
+
+/// How many replicas of a replicated table must have the rows before an insert counts as written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quorum {
+    /// Nothing is said about it: what the server's profile says counts, which is one by default.
+    #[default]
+    Off,
+    /// The majority. Tables that are not replicated take no notice.
+    Auto,
+}
 
 /// One batch and where it goes.
 #[derive(Clone, Debug)]
@@ -65,6 +48,31 @@ pub struct Insert {
     pub token: String,
     /// Further settings; they win over those of the client.
     pub settings: Vec<(String, String)>,
+    /// Seconds since 1970 after which the server itself refuses the rows, so that no attempt lands later
+    /// than this and the time that one insert may take.
+    pub deadline_unix_s: Option<i64>,
+    /// Begins the id of each attempt's query, by which all of them are found on the server.
+    pub query_id_prefix: Option<String>,
+    /// When the call ends, even if the retry deadline of the configuration is later.
+    pub give_up_at: Option<Instant>,
+    pub quorum: Quorum,
+}
+
+impl Default for Insert {
+    /// No rows into a table without a name, to be filled in.
+    fn default() -> Self {
+        Insert {
+            database: None,
+            table: String::new(),
+            batch: RecordBatch::new_empty(Arc::new(Schema::empty())),
+            token: String::new(),
+            settings: Vec::new(),
+            deadline_unix_s: None,
+            query_id_prefix: None,
+            give_up_at: None,
+            quorum: Quorum::Off,
+        }
+    }
 }
 
 /// What became of a batch that was written.
@@ -80,61 +88,56 @@ pub struct Inserted {
     pub duplicates_possible: bool,
 }
 
-/// The parts of an insert that stay the same in every attempt.
-struct Request {
-    table: String,
-    sql: String,
-    body: Bytes,
-    settings: Vec<(String, String)>,
-}
-
 impl Client {
-    /// Writes the batch, and repeats it as its error asks for until the retry deadline.
+    /// Writes the batch, and repeats it as its error asks for until the retry deadline or `give_up_at`.
     ///
     /// Not cancel-safe: a dropped call may or may not have written the rows. Call it again with the
     /// same batch and the same token.
     ///
     /// # Errors
-    /// The last attempt's error, with the number of attempts and whether any of them may have landed.
+    /// The last attempt's error, with the number of attempts and whether any of them may have landed. Past
+    /// the insert's deadline that is [`Error::deadline_passed`].
     pub async fn insert(&self, insert: &Insert) -> Result<Inserted, Error> {
         self.check_open()?;
         if insert.batch.num_rows() == 0 {
             let endpoint = String::new();
             return Ok(Inserted { attempts: 0, endpoint, bytes_raw: 0, duplicates_possible: false });
         }
-        let request = Arc::new(Request::new(insert, self.config().insert_timeout.0)?);
-        let _in_flight = InFlight::new(&request.table);
+        let request = Arc::new(Request::new(insert, self.config().compression).await?);
+        let _in_flight = InFlight::new(&insert.table);
         let unknown = AtomicBool::new(false);
-        let classify = |error: &Error| note(&request.table, error, &unknown);
+        let classify = |error: &Error| note(&insert.table, error, &unknown);
         let (endpoint, attempts) = self
-            .with_retry(classify, |endpoint, left| {
-                let (client, request) = (self.clone(), request.clone());
-                async move { client.attempt(&endpoint, &request, left).await }
+            .with_retry(insert.give_up_at, classify, |endpoint, left| {
+                let request = request.clone();
+                async move { self.attempt(&endpoint, insert, &request, left).await }
             })
             .await?;
-        let table = &[request.table.as_str()];
-        let bytes_raw = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
-        METRICS.inserted_bytes.with_label_values(table).inc_by(bytes_raw);
+        let table = &[insert.table.as_str()];
+        METRICS.inserted_bytes.with_label_values(table).inc_by(request.bytes_raw);
         let duplicates_possible = unknown.load(Ordering::Relaxed);
         if duplicates_possible {
             METRICS.deduplicated_batches.with_label_values(table).inc();
         }
-        Ok(Inserted { attempts, endpoint, bytes_raw, duplicates_possible })
+        Ok(Inserted { attempts, endpoint, bytes_raw: request.bytes_raw, duplicates_possible })
     }
 
-    async fn attempt(&self, endpoint: &Endpoint, request: &Request, left: Duration) -> Result<String, Error> {
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        insert: &Insert,
+        request: &Request,
+        left: Duration,
+    ) -> Result<String, Error> {
         let timeout = self.config().insert_timeout.0.min(left);
         let start = Instant::now();
-        // The attempt ends itself at its time-out, so that nothing of it goes on; the guard around it
-        // only fires if that fails.
-        let guard = timeout.saturating_mul(2);
-        let result = endpoint.request(guard, send(endpoint, request, start + timeout)).await;
+        let result = endpoint.request(timeout, send(endpoint, insert, request, start + timeout)).await;
         let outcome = match &result {
             Ok(()) => "ok",
             Err(error) if matches!(error.class(), Class::Elsewhere | Class::Later) => "retryable",
             Err(_) => "fatal",
         };
-        let labels = &[request.table.as_str(), outcome];
+        let labels = &[insert.table.as_str(), outcome];
         METRICS.insert_attempts.with_label_values(labels).inc();
         METRICS.insert_duration.with_label_values(labels).observe(start.elapsed().as_secs_f64());
         result.map(|()| endpoint.name().to_owned())
@@ -148,6 +151,8 @@ fn note(table: &str, error: &Error, unknown: &AtomicBool) -> Next {
         unknown.store(true, Ordering::Relaxed);
     }
     let next = match error.class() {
+        // Time does not go back.
+        _ if error.deadline_passed() => Next::Never,
         Class::Elsewhere => Next::Now,
         Class::Later => Next::Later,
         Class::Data | Class::Stop => Next::Never,
@@ -159,105 +164,66 @@ fn note(table: &str, error: &Error, unknown: &AtomicBool) -> Next {
     next
 }
 
-impl Request {
-    fn new(insert: &Insert, timeout: Duration) -> Result<Request, Error> {
-        let schema = insert.batch.schema_ref();
-        let columns: Vec<String> = schema.fields().iter().map(|f| sql::quote_identifier(f.name())).collect();
-        let mut target = insert.database.as_deref().map(sql::quote_identifier).unwrap_or_default();
-        if !target.is_empty() {
-            target.push('.');
-        }
-        target.push_str(&sql::quote_identifier(&insert.table));
-        let mut settings: Vec<(String, String)> = owned(&SETTINGS);
-        settings.push(("insert_deduplication_token".to_owned(), insert.token.clone()));
-        // A server ends what its client has given up, so an orphan cannot land much later.
-        settings.push(("max_execution_time".to_owned(), timeout.as_secs().max(1).to_string()));
-        settings.extend(insert.settings.iter().cloned());
-        Ok(Request {
-            table: insert.table.clone(),
-            sql: format!("INSERT INTO {target} ({}) FORMAT Native", columns.join(", ")),
-            body: native::encode(&insert.batch)?,
-            settings,
-        })
+/// One attempt at one endpoint, over by `end`.
+async fn send(endpoint: &Endpoint, insert: &Insert, request: &Request, end: Instant) -> Result<(), Error> {
+    let known = settings::known(endpoint, end).await?;
+    let timeout = end.saturating_duration_since(Instant::now());
+    if timeout.is_zero() {
+        return Err(Error::NoTimeLeft);
     }
-}
-
-fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
-    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-/// One attempt at one endpoint.
-async fn send(endpoint: &Endpoint, request: &Request, deadline: Instant) -> Result<(), Error> {
-    let start = Instant::now();
-    let known = known_settings(endpoint, deadline).await?;
-    let mut client = endpoint.client().clone().with_setting("query_id", uuid::Uuid::new_v4().to_string());
-    for (name, value) in SETTINGS_IF_KNOWN.iter().filter(|(name, _)| known.contains(*name)) {
-        client.set_setting(*name, *value);
-    }
-    for (name, value) in &request.settings {
-        client.set_setting(name, value);
-    }
-    let fail = |error| Error::from_crate(error, endpoint.name(), start.elapsed());
-    let mut insert = client.insert_formatted_with(request.sql.as_str());
-    let mut body = request.body.clone();
-    let sending = async {
-        while !body.is_empty() {
-            let chunk = body.split_to(body.len().min(CHUNK_BYTES));
-            insert.send(chunk).await?;
-        }
-        Ok(())
+    let attempt = Attempt {
+        token: &insert.token,
+        query_id: query_id(insert.query_id_prefix.as_deref()),
+        quorum: insert.quorum,
+        timeout,
+        execution_s: execution_s(timeout, insert.deadline_unix_s, unix_s())
+            .ok_or_else(|| Error::DeadlinePassed { by: "this host".to_owned() })?,
+        extra: &insert.settings,
     };
-    let sent = timeout_at(deadline, sending).await.unwrap_or(Err(clickhouse::error::Error::TimedOut));
-    let result = match sent {
-        Ok(()) => {
-            let left = deadline.saturating_duration_since(Instant::now());
-            insert.with_timeouts(None, Some(left)).end().await
+    let transport = endpoint.transport();
+    let mut parameters = settings::of(transport.settings(), &known, &attempt);
+    if let Some(bytes) = request.query_bytes_max {
+        parameters.insert("max_query_size".to_owned(), bytes.to_string());
+    }
+    if let Some(statement) = &request.statement {
+        parameters.insert("query".to_owned(), statement.clone());
+    }
+    let late = || Error::Timeout { endpoint: endpoint.name().to_owned(), after: timeout };
+    let sent = timeout_at(end, transport.post(&parameters, request.body.clone())).await;
+    match sent.unwrap_or_else(|_| Err(late())) {
+        Err(Error::Exception { exception: THROWN, message, .. }) if message.contains(DEADLINE_MESSAGE) => {
+            Err(Error::DeadlinePassed { by: endpoint.name().to_owned() })
         }
-        Err(error) => Err(error),
-    };
-    result.map_err(fail).inspect_err(|error| {
         // The server changed under us: ask again what it knows.
-        if error.exception() == Some(UNKNOWN_SETTING) {
+        Err(error) if error.exception() == Some(UNKNOWN_SETTING) => {
             endpoint.set_known_settings(None);
+            Err(error)
         }
-    })
-}
-
-/// Which of the settings that differ between versions this server has; asked once, before the first
-/// insert, which also proves that a ClickHouse answers there.
-async fn known_settings(endpoint: &Endpoint, deadline: Instant) -> Result<Arc<HashSet<String>>, Error> {
-    if let Some(known) = endpoint.known_settings() {
-        return Ok(known);
-    }
-    let names: Vec<String> = SETTINGS_IF_KNOWN
-        .iter()
-        .map(|(name, _)| *name)
-        .chain([SETTING_OF_ALL])
-        .map(sql::quote_string)
-        .collect();
-    let text = format!("SELECT name FROM system.settings WHERE name IN ({})", names.join(", "));
-    let query = async { endpoint.client().query_raw(&text).fetch_bytes("TabSeparated")?.collect().await };
-    let start = Instant::now();
-    let answer = timeout_at(deadline, query).await.unwrap_or(Err(clickhouse::error::Error::TimedOut));
-    let answer = answer.map_err(|e| not_sent(Error::from_crate(e, endpoint.name(), start.elapsed())))?;
-    let known: HashSet<String> = String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect();
-    if !known.contains(SETTING_OF_ALL) {
-        let message = "it does not list ClickHouse's settings".to_owned();
-        return Err(Error::Connect { endpoint: endpoint.name().to_owned(), message });
-    }
-    endpoint.set_known_settings(Some(known));
-    endpoint.known_settings().ok_or(Error::Closed)
-}
-
-/// A question that broke leaves no doubt about the insert, which was not sent yet.
-fn not_sent(error: Error) -> Error {
-    match error {
-        Error::Timeout { endpoint, after } => {
-            Error::Connect { endpoint, message: format!("no answer about settings within {after:?}") }
-        }
-        Error::Interrupted { endpoint, message } => Error::Connect { endpoint, message },
         other => other,
     }
+}
+
+fn query_id(prefix: Option<&str>) -> String {
+    let id = uuid::Uuid::new_v4();
+    prefix.map_or_else(|| id.to_string(), |prefix| format!("{prefix}-{id}"))
+}
+
+/// Seconds that the server may work on an attempt: it ends what its client has given up, so that an orphan
+/// cannot land much later, and what comes too late anyway. None if the deadline has passed.
+fn execution_s(timeout: Duration, deadline_unix_s: Option<i64>, now_unix_s: i64) -> Option<u64> {
+    let patience = timeout.as_secs().max(1);
+    match deadline_unix_s {
+        None => Some(patience),
+        Some(deadline) => match u64::try_from(deadline.saturating_sub(now_unix_s)) {
+            Ok(left) => Some(patience.min(left.max(1))),
+            Err(_) => None,
+        },
+    }
+}
+
+fn unix_s() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Counts a batch while its insert runs, however it ends.
@@ -273,5 +239,26 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         METRICS.inflight_batches.with_label_values(&[self.0]).dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_works_no_longer_than_the_client_waits_or_the_deadline_lets_it() {
+        let minute = Duration::from_secs(60);
+        let cases = [
+            (minute, None, Some(60)),
+            (Duration::from_millis(10), None, Some(1)),
+            (minute, Some(1010), Some(10)),
+            (minute, Some(5000), Some(60)),
+            (minute, Some(1000), Some(1)),
+            (minute, Some(999), None),
+        ];
+        for (timeout, deadline, seconds) in cases {
+            assert_eq!(execution_s(timeout, deadline, 1000), seconds, "{timeout:?} {deadline:?}");
+        }
     }
 }

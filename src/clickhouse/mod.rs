@@ -23,9 +23,12 @@ mod http;
 mod insert;
 pub mod native;
 mod query;
+mod request;
 pub mod retry;
+mod settings;
 mod sql;
 mod tls;
+mod transport;
 mod window;
 mod wire_type;
 
@@ -45,7 +48,7 @@ pub use class::Class;
 pub use config::{Compression, Config, Tls};
 pub use endpoint::{EndpointHealth, EndpointStatistics};
 pub use error::Error;
-pub use insert::{Insert, Inserted};
+pub use insert::{Insert, Inserted, Quorum};
 pub use query::{Params, ResultColumn, Rows};
 pub use sql::{quote_identifier, quote_string};
 
@@ -152,15 +155,17 @@ impl Client {
     }
 
     /// Runs `op` on one endpoint after the other until it succeeds, as `classify` says. `op` gets the
-    /// endpoint and the time left. Gives the result with the number of attempts.
+    /// endpoint and the time left. Gives the result with the number of attempts. Ends at `give_up_at` at
+    /// the latest, or at the deadline of the configuration.
     async fn with_retry<T, F: Future<Output = Result<T, Error>>>(
         &self,
+        give_up_at: Option<Instant>,
         mut classify: impl FnMut(&Error) -> Next,
         op: impl Fn(Arc<Endpoint>, Duration) -> F,
     ) -> Result<(T, u32), Error> {
         self.check_open()?;
         let elsewhere = u32::try_from(self.shared.endpoints.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let policy = retry::Policy::new(&self.config().retry, &self.shared.budget, elsewhere);
+        let policy = retry::Policy::new(&self.config().retry, &self.shared.budget, elsewhere).until(give_up_at);
         let unknown = AtomicBool::new(false);
         let failed: Mutex<Vec<usize>> = Mutex::new(Vec::new());
         let classify = |error: &Error| {
@@ -174,6 +179,9 @@ impl Client {
             async move {
                 let (index, endpoint) = self.endpoint(failed, deadline).await?;
                 let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(Error::NoTimeLeft);
+                }
                 let result = op(endpoint, left).await;
                 if result.is_err() {
                     failed.lock().push(index);
@@ -232,8 +240,8 @@ impl Client {
 fn give_up(exhausted: Exhausted<Error>, outcome_unknown: bool) -> Error {
     let Exhausted { error, attempts, reason } = exhausted;
     match error {
-        // Nothing was sent, and the gate says it all.
-        Error::GateShut(_) if attempts == 1 => error,
+        // Nothing was sent, and the error says it all.
+        Error::GateShut(_) | Error::NoTimeLeft if attempts == 1 => error,
         _ if attempts == 1 && reason == Reason::NotRetryable => error,
         _ => Error::RetriesExhausted { attempts, reason, outcome_unknown, last: Box::new(error) },
     }

@@ -30,6 +30,8 @@ pub enum Error {
     Mismatch { column: String, wire: String, arrow: DataType },
     #[error("column `{column}`: {text}")]
     Nulls { column: String, text: &'static str },
+    #[error("the block cannot be compressed: {0}")]
+    Compress(std::io::Error),
 }
 
 /// Encodes the batch as one Native block: its columns in order, under the names of their fields.
@@ -57,7 +59,8 @@ pub fn encode(batch: &RecordBatch) -> Result<Bytes, Error> {
     Ok(out.into())
 }
 
-fn type_name(field: &Field) -> Result<&str, Error> {
+/// The type that the field has on the wire.
+pub(super) fn type_name(field: &Field) -> Result<&str, Error> {
     field.metadata().get(WIRE_TYPE).map(String::as_str).ok_or_else(|| Error::NoType(field.name().clone()))
 }
 

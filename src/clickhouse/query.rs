@@ -125,6 +125,7 @@ impl Client {
         let limit = self.config().result_bytes_max;
         let ((bytes, endpoint), _) = self
             .with_retry(
+                None,
                 |error| next(error, true),
                 |endpoint, left| {
                     let (timeout, params) = (self.config().request_timeout.0.min(left), &params);
@@ -142,6 +143,7 @@ impl Client {
     async fn statement(&self, sql: &str, params: Params<'_>, idempotent: bool) -> Result<(), Error> {
         let params = parameters(params)?;
         self.with_retry(
+            None,
             |error| next(error, idempotent),
             |endpoint, left| {
                 let (timeout, params) = (self.config().request_timeout.0.min(left), &params);

@@ -137,6 +137,12 @@ impl<'a> Policy<'a> {
         Policy { config, budget, now_max, deadline: Instant::now() + config.deadline.0 }
     }
 
+    /// The same policy with a deadline that is not after `at`.
+    pub fn until(mut self, at: Option<Instant>) -> Policy<'a> {
+        self.deadline = at.map_or(self.deadline, |at| at.min(self.deadline));
+        self
+    }
+
     pub fn deadline(&self) -> Instant {
         self.deadline
     }

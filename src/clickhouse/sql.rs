@@ -10,6 +10,14 @@ pub fn quote_identifier(name: &str) -> String {
     quote(name, '`')
 }
 
+/// A table's name, within its database if one is given.
+pub fn qualified(database: Option<&str>, table: &str) -> String {
+    match database {
+        Some(database) => format!("{}.{}", quote_identifier(database), quote_identifier(table)),
+        None => quote_identifier(table),
+    }
+}
+
 /// A text as a string literal.
 pub fn quote_string(text: &str) -> String {
     quote(text, '\'')

@@ -47,7 +47,7 @@ fn insert() -> Insert {
         table: "t".to_owned(),
         batch: RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap(),
         token: "token-1".to_owned(),
-        settings: Vec::new(),
+        ..Insert::default()
     }
 }
 

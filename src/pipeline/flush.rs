@@ -136,7 +136,7 @@ impl Flusher {
             table: target.table.clone(),
             batch: job.sealed.batch.slice(piece.start, piece.len()),
             token: token::token(&target.table, &ranges, &part),
-            settings: Vec::new(),
+            ..Insert::default()
         };
         match self.client.insert(&insert).await {
             Ok(_) => Attempt::Written,

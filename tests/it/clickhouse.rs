@@ -52,7 +52,7 @@ fn batch(columns: Vec<(&str, &str, ArrayRef)>) -> RecordBatch {
 
 fn into(table: &str, batch: RecordBatch) -> Insert {
     let token = format!("{table}-{}", batch.num_rows());
-    Insert { database: None, table: table.to_owned(), batch, token, settings: Vec::new() }
+    Insert { database: None, table: table.to_owned(), batch, token, ..Insert::default() }
 }
 
 fn fixed<const N: usize>(values: [[u8; N]; 3]) -> ArrayRef {

@@ -1,0 +1,138 @@
+//! What an insert sends: its statement, and its body once and for all attempts.
+//!
+//! Refuses to send. Every attempt takes the same bytes from here (invariant I3). Names and types stand in the
+//! statement as quoted tokens (I11).
+
+use arrow_array::RecordBatch;
+use arrow_schema::Schema;
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::config::Compression;
+use super::error::Error;
+use super::insert::Insert;
+use super::{native, sql, transport};
+
+/// What the server says when an attempt comes after its deadline.
+pub const DEADLINE_MESSAGE: &str = "penstock deadline";
+
+/// Longest statement in the address; proxies refuse more than 8 KiB of it, settings included.
+const STATEMENT_BYTES_MAX: usize = 4096;
+
+/// The server reads no longer statements unless told so; its default is twice this.
+const QUERY_BYTES_USUAL: usize = 128 * 1024;
+
+/// The parts of an insert that stay the same in every attempt.
+pub struct Request {
+    /// The statement, unless it is so long that it stands at the head of the body.
+    pub statement: Option<String>,
+    /// Compressed as the client is configured.
+    pub body: Bytes,
+    /// Bytes of the rows before compression.
+    pub bytes_raw: u64,
+    /// For a statement above what servers read by default.
+    pub query_bytes_max: Option<usize>,
+}
+
+impl Request {
+    /// Encodes and compresses on a thread where that holds up nobody.
+    ///
+    /// # Errors
+    /// A batch that does not fit its own schema.
+    pub async fn new(insert: &Insert, compression: Compression) -> Result<Request, Error> {
+        let (statement, batch) = (statement(insert)?, insert.batch.clone());
+        let encoding = tokio::task::spawn_blocking(move || encode(statement, &batch, compression));
+        // Only the end of the runtime cancels it.
+        encoding.await.map_err(|_| Error::Closed)?
+    }
+}
+
+fn encode(statement: String, batch: &RecordBatch, compression: Compression) -> Result<Request, Error> {
+    let block = native::encode(batch)?;
+    let bytes_raw = u64::try_from(block.len()).unwrap_or(u64::MAX);
+    let query_bytes_max = (QUERY_BYTES_USUAL < statement.len()).then(|| statement.len().saturating_mul(2));
+    let in_address = transport::encoded_len(&statement) <= STATEMENT_BYTES_MAX;
+    let raw = if in_address { block } else { headed(&statement, &block) };
+    let body = transport::compress(compression, raw).map_err(native::Error::Compress)?;
+    Ok(Request { statement: in_address.then_some(statement), body, bytes_raw, query_bytes_max })
+}
+
+/// The statement, then the data on the next line.
+fn headed(statement: &str, block: &Bytes) -> Bytes {
+    let mut whole = BytesMut::with_capacity(statement.len() + 1 + block.len());
+    whole.put_slice(statement.as_bytes());
+    whole.put_u8(b'\n');
+    whole.put_slice(block);
+    whole.freeze()
+}
+
+/// The INSERT. With a deadline the rows pass a condition that the server works out once, before the first
+/// row: it lets all of them through or throws.
+fn statement(insert: &Insert) -> Result<String, Error> {
+    let schema = insert.batch.schema_ref();
+    let columns: Vec<String> = schema.fields().iter().map(|f| sql::quote_identifier(f.name())).collect();
+    let target = sql::qualified(insert.database.as_deref(), &insert.table);
+    let head = format!("INSERT INTO {target} ({})", columns.join(", "));
+    Ok(match insert.deadline_unix_s {
+        None => format!("{head} FORMAT Native"),
+        Some(deadline) => format!(
+            "{head} SELECT * FROM input({}) WHERE NOT throwIf(now() > toDateTime({}), {}) FORMAT Native",
+            sql::quote_string(&structure(schema)?),
+            deadline.clamp(0, i64::from(u32::MAX)),
+            sql::quote_string(DEADLINE_MESSAGE),
+        ),
+    })
+}
+
+/// The columns of the body with their types on the wire; the server converts them to those of the table.
+fn structure(schema: &Schema) -> Result<String, native::Error> {
+    let column = |field: &std::sync::Arc<arrow_schema::Field>| {
+        Ok(format!("{} {}", sql::quote_identifier(field.name()), native::type_name(field)?))
+    };
+    let columns: Result<Vec<String>, native::Error> = schema.fields().iter().map(column).collect();
+    Ok(columns?.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int8Array};
+    use arrow_schema::{DataType, Field};
+
+    use super::*;
+
+    fn insert(columns: usize) -> Insert {
+        let metadata = HashMap::from([("clickhouse.type".to_owned(), "Enum8('it\\'s' = 1)".to_owned())]);
+        let fields: Vec<Field> = (0..columns)
+            .map(|n| Field::new(format!("c`{n}"), DataType::Int8, false).with_metadata(metadata.clone()))
+            .collect();
+        let arrays = (0..columns).map(|_| Arc::new(Int8Array::from(vec![1])) as ArrayRef).collect();
+        Insert {
+            database: Some("d".to_owned()),
+            table: "t".to_owned(),
+            batch: RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap(),
+            ..Insert::default()
+        }
+    }
+
+    #[test]
+    fn names_and_types_stand_in_the_statement_as_they_are_meant() {
+        assert_eq!(statement(&insert(1)).unwrap(), r"INSERT INTO `d`.`t` (`c\`0`) FORMAT Native");
+        let late = Insert { deadline_unix_s: Some(7), ..insert(1) };
+        let text = r"INSERT INTO `d`.`t` (`c\`0`) SELECT * FROM input('`c\\`0` Enum8(\'it\\\'s\' = 1)') WHERE NOT throwIf(now() > toDateTime(7), 'penstock deadline') FORMAT Native";
+        assert_eq!(statement(&late).unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn a_long_statement_heads_the_body() {
+        let short = Request::new(&insert(1), Compression::None).await.unwrap();
+        assert!(short.statement.is_some() && short.query_bytes_max.is_none());
+        let long = Request::new(&insert(20_000), Compression::None).await.unwrap();
+        assert!(long.statement.is_none() && long.body.starts_with(b"INSERT INTO `d`.`t` (`c\\`0`, "));
+        assert!(long.query_bytes_max.is_some());
+        let data = native::encode(&insert(20_000).batch).unwrap();
+        assert!(long.body.ends_with(&[b" FORMAT Native\n", data.as_ref()].concat()));
+        assert_eq!(long.bytes_raw, u64::try_from(data.len()).unwrap());
+    }
+}
