@@ -4,10 +4,14 @@
 //! committed that was not passed to [`Committer::commit`]. No `TopicPartitionList` outlives a call, since
 //! one that is still alive keeps the client from being destroyed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use parking_lot::Mutex;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
@@ -29,6 +33,8 @@ pub struct Message<'a>(BorrowedMessage<'a>);
 pub struct Consumer {
     inner: Arc<BaseConsumer<Context>>,
     context: Arc<Context>,
+    /// Accepted and not released: giving back what librdkafka does not hold would be an error.
+    held: Mutex<BTreeSet<TopicPartition>>,
 }
 
 /// Commits for a consumer, while that is polled elsewhere.
@@ -37,8 +43,17 @@ pub struct Consumer {
 /// not set, so commits are synchronous and the waiting is done off the polling thread.
 pub struct Committer(Arc<BaseConsumer<Context>>);
 
+/// How long reading a commit back may take.
+const READ_BACK_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl Committer {
     /// Commits, each offset with its text, and waits for the answer. Blocks.
+    ///
+    /// Whether brokers keep texts at all, and how long ones, is tried out: a commit with a longer text than any
+    /// that was found kept before is read back.
+    ///
+    /// # Errors
+    /// Also when a single partition was refused; others of the call may have been committed.
     pub fn commit(&self, offsets: &[(TopicPartition, Offset, String)]) -> Result<(), Error> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (source, offset, metadata) in offsets {
@@ -46,8 +61,65 @@ impl Committer {
             element.set_offset(KafkaOffset::Offset(offset.0)).map_err(operation("preparing a commit"))?;
             element.set_metadata(metadata);
         }
-        self.0.commit(&list, CommitMode::Sync).map_err(operation("committing"))
+        self.0.commit(&list, CommitMode::Sync).map_err(operation("committing"))?;
+        let kept = &self.0.context().text_kept;
+        let longest = offsets.iter().map(|(.., text)| text.len()).max().unwrap_or(0);
+        if kept.load(Ordering::Acquire) < longest {
+            self.compare(offsets)?;
+            kept.fetch_max(longest, Ordering::AcqRel);
+        }
+        Ok(())
     }
+
+    /// Offset and text of each of these partitions, as the brokers have them. Blocks.
+    ///
+    /// # Errors
+    /// Also when a single partition could not be asked for.
+    pub fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<(TopicPartition, Option<Offset>, String)>, Error> {
+        committed(&self.0, partitions, timeout)
+    }
+
+    fn compare(&self, wrote: &[(TopicPartition, Offset, String)]) -> Result<(), Error> {
+        let sources: Vec<_> = wrote.iter().map(|(source, ..)| source.clone()).collect();
+        let found = self.committed(&sources, READ_BACK_TIMEOUT)?;
+        for ((source, offset, text), (_, found_offset, found_text)) in wrote.iter().zip(found) {
+            if found_offset != Some(*offset) {
+                return Err(Error::Overwritten { source_partition: source.clone() });
+            }
+            if found_text != *text {
+                let (wrote, found) = (text.len(), found_text.len());
+                return Err(Error::MetadataLost { source_partition: source.clone(), wrote, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In the order of `partitions`.
+pub(super) fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+    timeout: Duration,
+) -> Result<Vec<(TopicPartition, Option<Offset>, String)>, Error> {
+    let failed = || operation("reading committed offsets");
+    let answer = consumer.committed_offsets(list_of(partitions), timeout).map_err(failed())?;
+    let mut all = Vec::with_capacity(partitions.len());
+    for source in partitions {
+        let missing = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
+        let element = answer.find_partition(&source.topic, source.partition.0);
+        let element = element.ok_or(missing).map_err(failed())?;
+        element.error().map_err(failed())?;
+        let offset = match element.offset() {
+            KafkaOffset::Offset(offset) => Some(Offset(offset)),
+            _ => None,
+        };
+        all.push((source.clone(), offset, element.metadata().to_owned()));
+    }
+    Ok(all)
 }
 
 impl Message<'_> {
@@ -99,7 +171,7 @@ impl Consumer {
             .map_err(Error::Create)?;
         let context = Arc::clone(inner.context());
         inner.subscribe(topics).map_err(Error::Subscribe)?;
-        Ok(Consumer { inner: Arc::new(inner), context })
+        Ok(Consumer { inner: Arc::new(inner), context, held: Mutex::default() })
     }
 
     /// Waits at most `timeout` for the next event. Errors are those that end the membership.
@@ -116,14 +188,34 @@ impl Consumer {
 
     /// Starts fetching newly assigned partitions from the group's offsets.
     pub fn accept(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        let list = list_of(partitions);
-        acknowledge(&self.inner, &list, true).map_err(operation("accepting an assignment"))
+        let partitions: Vec<_> = partitions.iter().map(|source| (source.clone(), None)).collect();
+        self.accept_at(&partitions)
     }
 
-    /// Gives partitions back to the group. What is to be committed must be committed before.
+    /// Starts fetching newly assigned partitions, each at its offset; without one at the group's, and where the
+    /// group has none, where the configuration says.
+    pub fn accept_at(&self, partitions: &[(TopicPartition, Option<Offset>)]) -> Result<(), Error> {
+        let failed = || operation("accepting an assignment");
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (source, offset) in partitions {
+            let mut element = list.add_partition(&source.topic, source.partition.0);
+            if let Some(offset) = offset {
+                element.set_offset(KafkaOffset::Offset(offset.0)).map_err(failed())?;
+            }
+        }
+        acknowledge(&self.inner, &list, true).map_err(failed())?;
+        self.held.lock().extend(partitions.iter().map(|(source, _)| source.clone()));
+        Ok(())
+    }
+
+    /// Gives partitions back to the group. What is to be committed must be committed before, and the answer
+    /// must be there: a later commit could be stamped with a generation in which they are somebody else's.
+    /// Those that are not held are passed over; the group is answered in any case.
     pub fn release(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        let list = list_of(partitions);
-        acknowledge(&self.inner, &list, false).map_err(operation("giving back partitions"))
+        let mut held = self.held.lock();
+        let ours: Vec<_> = partitions.iter().filter(|source| held.remove(source)).cloned().collect();
+        drop(held);
+        acknowledge(&self.inner, &list_of(&ours), false).map_err(operation("giving back partitions"))
     }
 
     /// A handle for committing from another thread.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -45,6 +45,8 @@ pub struct Context {
     notices: Mutex<VecDeque<Notice>>,
     pending: AtomicBool,
     closing: AtomicBool,
+    /// Bytes of the longest text of a commit that the brokers were found to keep.
+    pub(super) text_kept: AtomicUsize,
 }
 
 impl Context {

@@ -39,6 +39,14 @@ pub enum Error {
     Fatal(String),
     #[error("{operation} failed: {source}")]
     Operation { operation: &'static str, source: rdkafka::error::KafkaError },
+    #[error(
+        "the commit of {source_partition} was overwritten at once, by somebody who writes to the same group"
+    )]
+    Overwritten { source_partition: crate::record::TopicPartition },
+    #[error(
+        "the brokers do not keep what is written beside an offset: of {wrote} bytes for {source_partition} they have {found}\nhint: delivery `exactly_once` needs brokers that keep commit metadata; raise offset.metadata.max.bytes on the brokers, or deliver at_least_once"
+    )]
+    MetadataLost { source_partition: crate::record::TopicPartition, wrote: usize, found: usize },
     #[error("record {position} could not be read again: {reason}")]
     Refetch { position: crate::record::Position, reason: String },
     #[error("record {position} is no longer in the topic")]

@@ -16,6 +16,7 @@ mod clickhouse;
 mod commands;
 mod dev_servers;
 mod failure;
+mod fencing;
 mod line;
 mod start;
 mod telemetry;
