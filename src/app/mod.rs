@@ -4,6 +4,7 @@
 //! the use was wrong, a server could not be reached, or something failed.
 
 pub mod generate;
+mod levels;
 pub mod progress;
 pub mod query;
 pub mod run;

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::{Error, connect, runtime, tables};
+use super::{Error, connect, levels, runtime, tables};
 use crate::clickhouse::Client;
 use crate::config::{Config, Loaded, check_sources};
 use crate::pipeline::{Parts, Pipeline, Snapshot, Summary};
@@ -81,6 +81,7 @@ async fn prepare(
         memory_bytes_max: config.memory.budget.0.saturating_sub(prefetch),
         drain_max: config.shutdown.drain.0,
         stop_at_end: options.stop_at_end,
+        exact: levels::exactly_once(config, &tables),
         tables,
         client: client.clone(),
         health,

@@ -24,6 +24,8 @@ pub enum Trigger {
     Bytes,
     Age,
     Memory,
+    /// A former owner closed it there.
+    Replay,
     Revoke,
     Shutdown,
 }
@@ -35,6 +37,7 @@ impl Trigger {
             Trigger::Bytes => "bytes",
             Trigger::Age => "age",
             Trigger::Memory => "memory",
+            Trigger::Replay => "replay",
             Trigger::Revoke => "revoke",
             Trigger::Shutdown => "shutdown",
         }

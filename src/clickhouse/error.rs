@@ -54,6 +54,8 @@ pub enum Error {
     DeadlinePassed { by: String },
     #[error("no time was left to send anything")]
     NoTimeLeft,
+    #[error("rows of {table} that were acknowledged are not there, though they were put back several times")]
+    RowsMissing { table: String },
     #[error("the client is closed")]
     Closed,
 }
@@ -82,6 +84,7 @@ impl Error {
             Error::Exception { exception, message, .. } => class::class_of(*exception, message),
             Error::Status { status, .. } => status.map_or(Class::Later, class::class_of_status),
             Error::PoolExhausted { .. }
+            | Error::RowsMissing { .. }
             | Error::GateShut(_)
             | Error::Answer { .. }
             | Error::DeadlinePassed { .. }
@@ -133,6 +136,15 @@ impl Error {
         }
     }
 
+    /// Whether a materialized view refused rows, which may be in the table itself already.
+    pub fn is_from_a_view(&self) -> bool {
+        match self {
+            Error::Exception { message, .. } => message.contains("while pushing to view"),
+            Error::RetriesExhausted { last, .. } => last.is_from_a_view(),
+            _ => false,
+        }
+    }
+
     /// Whether it speaks against the endpoint, and not against what was asked of it.
     pub fn counts_against_endpoint(&self) -> bool {
         match self {
@@ -178,6 +190,7 @@ impl Error {
             Error::RetriesExhausted { .. } => "operational.retries_exhausted",
             Error::DeadlinePassed { .. } => "operational.deadline_passed",
             Error::NoTimeLeft => "operational.no_time_left",
+            Error::RowsMissing { .. } => "data.rows_missing",
             Error::Closed => "operational.closed",
         }
     }
@@ -213,6 +226,7 @@ impl Error {
                 "a batch that waited too long is planned anew; check that the clocks agree"
             }
             Error::NoTimeLeft => "the call waited too long for its turn: see why the server is slow",
+            Error::RowsMissing { .. } => "find out what removes rows or kills the server; it is tried again",
             Error::Closed => "the process is stopping",
         }
     }
@@ -263,7 +277,9 @@ impl Error {
         let in_text = class::exception_code(text)
             .filter(|(code, text)| text.starts_with(&format!("Code: {code}. DB::")));
         match (exception, in_text) {
-            (Some(code), Some((_, text))) | (None, Some((code, text))) => Error::refused(endpoint, code, text),
+            (Some(code), Some((_, text))) | (None, Some((code, text))) => {
+                Error::refused(endpoint, code, text)
+            }
             (Some(code), None) => Error::refused(endpoint, code, &format!("Code: {code}. {text}")),
             (None, None) => {
                 let message = shorten(format!("{status} {}", text.trim()));

@@ -23,6 +23,7 @@ mod http;
 mod insert;
 pub mod native;
 mod query;
+mod readback;
 mod request;
 pub mod retry;
 mod settings;
@@ -50,6 +51,7 @@ pub use endpoint::{EndpointHealth, EndpointStatistics};
 pub use error::Error;
 pub use insert::{Insert, Inserted, Quorum};
 pub use query::{Params, ResultColumn, Rows};
+pub use readback::{Place, Present};
 pub use sql::{quote_identifier, quote_string};
 
 use balance::Load;
@@ -165,7 +167,8 @@ impl Client {
     ) -> Result<(T, u32), Error> {
         self.check_open()?;
         let elsewhere = u32::try_from(self.shared.endpoints.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let policy = retry::Policy::new(&self.config().retry, &self.shared.budget, elsewhere).until(give_up_at);
+        let policy =
+            retry::Policy::new(&self.config().retry, &self.shared.budget, elsewhere).until(give_up_at);
         let unknown = AtomicBool::new(false);
         let failed: Mutex<Vec<usize>> = Mutex::new(Vec::new());
         let classify = |error: &Error| {

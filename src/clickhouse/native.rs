@@ -30,6 +30,8 @@ pub enum Error {
     Mismatch { column: String, wire: String, arrow: DataType },
     #[error("column `{column}`: {text}")]
     Nulls { column: String, text: &'static str },
+    #[error("rows cannot be taken out of the batch: {0}")]
+    Select(#[from] arrow_schema::ArrowError),
     #[error("the block cannot be compressed: {0}")]
     Compress(std::io::Error),
 }

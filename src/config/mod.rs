@@ -22,7 +22,7 @@ pub use load::{Inputs, load};
 pub use reference::reference;
 pub use validate::check_sources;
 
-use crate::pipeline::config::{Delivery, Limits, Shutdown, Tables};
+use crate::pipeline::config::{Delivery, ExactlyOnce, Limits, Shutdown, Tables};
 use crate::{batch, clickhouse, dead_letter, decode, kafka, telemetry};
 
 /// Settings of penstock. Everything has a default; sizes are written as `64MiB`, times as `5s`.
@@ -43,6 +43,8 @@ pub struct Config {
     pub decode: decode::Config,
     /// What is promised about each record.
     pub delivery: Delivery,
+    /// How `delivery: exactly_once` works.
+    pub exactly_once: ExactlyOnce,
     /// Where rejected records come to rest.
     pub dead_letter: dead_letter::config::Config,
     /// Ceilings of speed, for sources and targets that must be spared.

@@ -121,7 +121,7 @@ clickhouse:
   endpoints: ['http://u:hunter2-must-not-be-seen@h:8123', 'tcp://h:9000']
   insert_timeout: 60
 batch: {bytes_max: 64 megs, rows_max: many}
-delivery: exactly_once
+delivery: exactly_twice
 limits: {topics: {flights: {}}}
 rows_max: 3
 dead_letter: {topic: '{topic}'}
@@ -137,7 +137,7 @@ dead_letter: {topic: '{topic}'}
         ("clickhouse.insert_timeout", "with its unit"),
         ("batch.bytes_max", "64MiB"),
         ("batch.rows_max", "a whole number"),
-        ("delivery", "at_least_once"),
+        ("delivery", "did you mean `exactly_once`?"),
         ("limits.topics.flights.records_per_second", "add `records_per_second`"),
         ("rows_max", "did you mean `batch.rows_max`?"),
         ("dead_letter.topic", "{topic}.dead"),
@@ -294,4 +294,14 @@ fn the_example_is_valid_and_shows_every_section() {
     for (section, _) in shape::properties(&json_schema()) {
         assert!(example.lines().any(|line| line.starts_with(&format!("{section}:"))), "{section}");
     }
+}
+
+#[test]
+fn a_lease_leaves_time_for_an_insert() {
+    let yaml = "{delivery: exactly_once, exactly_once: {lease: 50s}}";
+    let found = faults(yaml, &[], &[]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].path, "exactly_once.lease");
+    loaded("{delivery: exactly_once, exactly_once: {lease: 60s}}", &[], &[]);
+    loaded("{exactly_once: {lease: 50s}}", &[], &[]);
 }

@@ -28,10 +28,7 @@ pub fn check(config: &Config) -> Vec<Fault> {
     dead_letter_topic(config, &mut found);
     files_exist(config, &mut found);
     refused_settings(config, &mut found);
-    if config.delivery == Delivery::ExactlyOnce {
-        let hint = "set `at_least_once`; a table with ReplacingMergeTree hides repeated rows";
-        found.push(Fault::new("delivery", "`exactly_once` is not in this version", hint));
-    }
+    exactly_once(config, &mut found);
     if !is_host_port(&config.telemetry.listen) {
         let hint = "write host:port, such as 127.0.0.1:9464 or 0.0.0.0:9464";
         found.push(Fault::new("telemetry.listen", "is not an address", hint));
@@ -262,6 +259,17 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
     let zero_sizes = sizes.iter().filter(|(_, size)| size.0 == 0).map(|(path, _)| *path);
     let faults = zero_spans.chain(zero_sizes);
     found.extend(faults.map(|path| Fault::new(path, "is zero", "set it to more than zero")));
+}
+
+/// An insert that begins within the first half of its lease must be able to end within the second.
+fn exactly_once(config: &Config, found: &mut Vec<Fault>) {
+    let insert = config.clickhouse.insert_timeout.min(config.clickhouse.retry.deadline);
+    let lease = config.exactly_once.lease;
+    if config.delivery == Delivery::ExactlyOnce && lease.0 < insert.0 * 2 {
+        let message = format!("{lease} is less than twice the time of an insert, {insert}");
+        let hint = "raise it, or lower clickhouse.insert_timeout or clickhouse.retry.deadline";
+        found.push(Fault::new("exactly_once.lease", message, hint));
+    }
 }
 
 fn dead_letter_topic(config: &Config, found: &mut Vec<Fault>) {

@@ -33,8 +33,25 @@ pub enum Delivery {
     /// Every record arrives; a crash or a takeover may bring some of them twice.
     #[default]
     AtLeastOnce,
-    /// Every record arrives once. Not in this version.
+    /// Every record arrives once, as far as `exactly_once.level_min` demands it of the tables.
     ExactlyOnce,
+}
+
+/// How `delivery: exactly_once` works.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExactlyOnce {
+    /// How long a batch may be sent after the commit that lists it, until it is committed again. A former
+    /// owner of a partition sends nothing later than this, and the tables must remember tokens for longer.
+    pub lease: Span,
+    /// Whether an insert into a replicated table waits until the majority of replicas has it.
+    pub quorum: bool,
+}
+
+impl Default for ExactlyOnce {
+    fn default() -> Self {
+        ExactlyOnce { lease: Span::secs(120), quorum: true }
+    }
 }
 
 /// Ceilings of speed, for sources and targets that must be spared.

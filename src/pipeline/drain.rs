@@ -1,7 +1,9 @@
 //! Order and deadlines of stopping: partitions that the group wants back, and the whole member.
 //!
 //! Refuses to let go before what is on its way has settled or its time is over. Fence first, then
-//! acknowledge (invariant I2): the slots are gone before the group hears that the partitions are free.
+//! acknowledge (invariant I2): the slots are gone before the group hears that the partitions are free, and no
+//! commit is under way any more. Until it hears, librdkafka does not join a new generation with which it could
+//! stamp a commit that is late.
 
 use std::time::{Duration, Instant};
 
@@ -36,58 +38,81 @@ impl Worker {
     pub fn revoke(&mut self, partitions: Vec<TopicPartition>, lost: bool, now: Instant) -> Result<(), Error> {
         METRICS.rebalances.with_label_values(&[if lost { "lost" } else { "revoke" }]).inc();
         tracing::info!(partitions = partitions.len(), lost, "partitions revoked");
+        let mut all = partitions;
         // The group waits for one answer at a time; a second call means that it no longer waits for the first.
         if let Some(pending) = self.revocation.take() {
-            self.let_go(&pending.partitions)?;
+            all.extend(pending.partitions);
         }
-        // While the slots are there, so that every row of the batches can be traced to its record.
-        self.seal_all(Trigger::Revoke, now)?;
-        if lost {
-            return self.let_go(&partitions);
-        }
-        for source in &partitions {
-            if let Some(owned) = self.line.partitions.by_source(source) {
-                owned.closing = true;
+        let deadline = if lost {
+            if !self.line.is_exact {
+                // While the slots are there, so that every row of the batches can be traced to its record.
+                self.seal_all(Trigger::Revoke, now)?;
             }
-        }
-        let deadline = now + REVOKE_MAX.min(self.settings.drain_max);
-        self.revocation = Some(Revocation { partitions, since: now, deadline });
+            self.fence(&all);
+            now
+        } else {
+            self.seal_all(Trigger::Revoke, now)?;
+            self.abandon(&all);
+            for source in &all {
+                if let Some(owned) = self.line.partitions.by_source(source) {
+                    owned.closing = true;
+                }
+            }
+            now + REVOKE_MAX.min(self.settings.drain_max)
+        };
+        self.revocation = Some(Revocation { partitions: all, since: now, deadline });
         Ok(())
     }
 
-    /// Gives revoked partitions back once they are settled and committed, or at the deadline.
+    /// Gives revoked partitions back once they are settled and committed, or at the deadline; never while a
+    /// commit is under way.
     pub fn finish_revocation(&mut self, now: Instant) -> Result<(), Error> {
         let Some(revocation) = self.revocation.take() else { return Ok(()) };
-        let settled = revocation
-            .partitions
-            .iter()
-            .all(|source| self.line.partitions.by_source(source).is_none_or(|o| o.watermark.is_settled()));
-        let committed = revocation
-            .partitions
-            .iter()
-            .all(|source| self.line.partitions.by_source(source).is_none_or(|o| o.to_commit().is_none()));
-        if now < revocation.deadline && !(settled && committed && self.commits.is_idle()) {
-            if settled {
-                self.commits.hurry();
-            }
+        let partitions = &mut self.line.partitions;
+        let mut each = revocation.partitions.iter();
+        let committed = each.all(|source| partitions.by_source(source).is_none_or(|o| o.is_committed(now)));
+        if now < revocation.deadline && !committed {
+            self.commits.hurry();
             self.revocation = Some(revocation);
             return Ok(());
         }
-        if !settled {
+        self.fence(&revocation.partitions);
+        if !self.commits.is_idle() {
+            self.revocation = Some(revocation);
+            return Ok(());
+        }
+        if !committed {
             tracing::warn!("revoked partitions had rows on their way; the next owner reads them again");
         }
         METRICS.drain_duration.observe(now.saturating_duration_since(revocation.since).as_secs_f64());
-        self.let_go(&revocation.partitions)
+        self.consumer.release(&revocation.partitions)?;
+        Ok(())
     }
 
-    fn let_go(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+    /// Lets go of partitions that are still reading again what a former owner planned: the plan stays as it
+    /// was committed, for the next owner.
+    fn abandon(&mut self, partitions: &[TopicPartition]) {
+        let is_replaying = |source: &&TopicPartition| {
+            let owned = self.line.partitions.by_source(source);
+            owned.and_then(|owned| owned.plan.as_ref()?.boundary()).is_some()
+        };
+        let replaying: Vec<_> = partitions.iter().filter(is_replaying).cloned().collect();
+        self.left_behind |= !replaying.is_empty();
+        self.fence(&replaying);
+    }
+
+    /// From here on nothing of these partitions is sent or committed.
+    fn fence(&mut self, partitions: &[TopicPartition]) {
         for source in partitions {
             if let Some(owned) = self.line.partitions.remove(source) {
+                if owned.plan.is_some()
+                    && let Some(lane) = self.line.lanes.get_mut(owned.lane)
+                {
+                    lane.close_one(owned.open);
+                }
                 self.reporter.forget(owned);
             }
         }
-        self.consumer.release(partitions)?;
-        Ok(())
     }
 
     /// Starts leaving when asked to, or when all is read and `stop_at_end` was asked for; says whether
@@ -100,16 +125,17 @@ impl Worker {
             }
             return Ok(None);
         };
-        let settled = self.line.is_settled() && self.line.partitions.iter().all(|o| o.watermark.is_settled());
-        let committed = self.line.partitions.iter().all(|owned| owned.to_commit().is_none());
-        if settled && committed && self.commits.is_idle() {
-            return Ok(Some(true));
+        let mut going = self.line.partitions.iter().filter(|owned| owned.halted.is_none());
+        let committed = going.all(|owned| owned.is_committed(now));
+        if self.line.is_settled() && committed && self.commits.is_idle() {
+            let halted = self.line.partitions.iter().any(|owned| owned.halted.is_some());
+            return Ok(Some(!halted && !self.left_behind));
         }
         if stopping.deadline <= now {
             tracing::error!("stopped before everything was settled; it is read again at the next start");
             return Ok(Some(false));
         }
-        if settled {
+        if self.line.is_settled() {
             self.commits.hurry();
         }
         Ok(None)
@@ -127,6 +153,7 @@ impl Worker {
         }
         self.consumer.pause(&all)?;
         self.seal_all(Trigger::Shutdown, now)?;
+        self.abandon(&all);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! One sealed batch on its way into ClickHouse: it ends as written, poisoned or parked.
+//! One sealed batch on its way into ClickHouse: one insert of it, or of a part of it, or one dead letter.
 //!
 //! Refuses to own anything but its batch: many flushes run at once and share only the client and the
 //! dead-letter sink. Whatever ClickHouse answers, a row is counted as done only when it is in the table or
@@ -6,32 +6,33 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Error;
-use crate::batch::{Sealed, Share};
-use crate::clickhouse::{self, Class, Insert};
-use crate::dead_letter::bisect::{Bisect, Step};
+use super::partitions::Partitions;
+use super::search::Search;
+use crate::batch::{Sealed, Share, Slot};
+use crate::clickhouse::{self, Class, Insert, Place, Quorum};
 use crate::dead_letter::{Cause, DeadLetter, Sink};
 use crate::decode::Reason;
-use crate::delivery::{Ticket, token};
+use crate::delivery::plan::Lease;
+use crate::delivery::{Lineage, Ticket, token};
 use crate::kafka;
-use crate::record::{OwnedRecord, Position, TopicPartition};
+use crate::record::{Offset, OffsetRange, OwnedRecord, Position, TopicPartition};
 
-/// Inserts that the search for refused rows may cost; beyond it the fault is not in single rows.
-const ISOLATION_INSERTS_MAX: usize = 256;
 /// Time to read a refused row's record again from Kafka.
 const REFETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What became of a batch, and so of its offsets.
+/// What became of a batch's task, and so of its offsets.
 #[derive(Debug)]
 pub enum Flushed {
-    /// All rows are in the table: the offsets complete.
+    /// The rows are in the table.
     Written,
-    /// Some rows were refused for their data and are acknowledged dead letters, the others are in the
-    /// table: the offsets complete.
-    Poisoned { dead_letters: usize },
-    /// Nothing is decided: the table pauses and the same batch is sent again later; no offset moves.
+    /// The refused row's record is an acknowledged dead letter.
+    Buried,
+    /// The rows are refused for their data, and surely none of them landed.
+    Refused(Arc<clickhouse::Error>),
+    /// Nothing is decided: the table pauses and the same is tried again later; no offset moves.
     Parked { reason: String },
 }
 
@@ -43,15 +44,37 @@ pub struct Job {
     pub ticket: Ticket,
     pub sealed: Sealed,
     pub sources: Vec<Source>,
+    /// With `exactly_once`, the range that the task is about.
+    pub planned: Option<PlannedRange>,
+    /// Until when the task may be sent; set whenever it is.
+    pub lease: Option<Lease>,
+    pub task: Task,
     /// How often it has been parked.
     pub parked: u32,
     /// The search for refused rows, once the batch was refused for its data.
     pub search: Option<Search>,
-    /// How many of the refused rows are acknowledged dead letters.
-    pub buried: usize,
+    /// An attempt of the task whose outcome is not known may land until then.
+    pub doubt: Option<Instant>,
 }
 
-type Search = Bisect<Arc<clickhouse::Error>>;
+/// What a flush does.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Inserts these rows of the batch.
+    Insert(Range<usize>),
+    /// Publishes the record of this row as a dead letter.
+    Bury(usize, Arc<clickhouse::Error>),
+}
+
+/// What a planned task stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedRange {
+    pub slot: Slot,
+    pub lineage: Lineage,
+    pub range: OffsetRange,
+    /// Where the batch ends, of which the range may be a part.
+    pub end: Offset,
+}
 
 /// One partition's share of a batch.
 #[derive(Clone, Debug)]
@@ -61,10 +84,35 @@ pub struct Source {
 }
 
 /// The table a job goes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
     pub database: Option<String>,
     pub table: String,
+    /// What an insert of `exactly_once` needs.
+    pub exact: Option<Exact>,
+}
+
+/// How rows are written to a table exactly once.
+#[derive(Clone, Debug)]
+pub struct Exact {
+    /// The consumer group and the table's full name, which stand in every token.
+    pub group: String,
+    pub name: String,
+    pub quorum: Quorum,
+    /// The columns by which rows can be found again, if the table has them.
+    pub columns: Option<PlaceColumns>,
+    /// Whether a server that is killed may keep a token without the rows.
+    pub loses_rows: bool,
+    /// How long an insert may run that has begun.
+    pub insert_max: Duration,
+}
+
+/// The names of the columns that hold where a row came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceColumns {
+    pub topic: Option<String>,
+    pub partition: String,
+    pub offset: String,
 }
 
 /// What all flushes share; cheap to clone.
@@ -75,96 +123,89 @@ pub struct Flusher {
     pub kafka: Arc<kafka::Config>,
 }
 
+impl Job {
+    /// Whether anybody here still answers for it: a planned batch is its next owner's once the partition is
+    /// taken away.
+    pub fn is_ours(&self, partitions: &Partitions) -> bool {
+        self.planned.is_none_or(|planned| partitions.get(planned.slot).is_some_and(|o| o.halted.is_none()))
+    }
+
+    pub fn offset_of(&self, row: usize) -> Option<Offset> {
+        self.sealed.provenance.locate(row).map(|(_, offset)| offset)
+    }
+
+    fn position_of(&self, row: usize) -> Option<Position> {
+        let (slot, offset) = self.sealed.provenance.locate(row)?;
+        let source = self.sources.iter().find(|s| s.share.slot == slot)?.source.clone();
+        Some(Position { source, offset })
+    }
+}
+
+impl Target {
+    /// Where the rows of one partition lie in the table, if it has the columns that say so.
+    pub fn place(&self, source: &TopicPartition) -> Option<Place> {
+        let columns = self.exact.as_ref()?.columns.as_ref()?;
+        Some(Place {
+            database: self.database.clone(),
+            table: self.table.clone(),
+            topic: columns.topic.clone().map(|column| (column, source.topic.to_string())),
+            partition: (columns.partition.clone(), i64::from(source.partition.0)),
+            offset: columns.offset.clone(),
+        })
+    }
+}
+
 impl Flusher {
-    /// Sends the batch, or goes on where an earlier try of it was interrupted. Not cancel-safe: a dropped
-    /// flush may still land; the token makes it recognisable.
+    /// Does the job's task. Not cancel-safe: a dropped insert may still land; the token makes it recognisable.
     pub async fn flush(&self, job: &mut Job, target: &Target) -> Flushed {
-        let mut search = match job.search.take() {
-            Some(search) => search,
-            None => {
-                let rows = job.sealed.batch.num_rows();
-                match self.insert(job, target, 0..rows).await {
-                    Attempt::Written => return Flushed::Written,
-                    Attempt::Failed(error) => return Flushed::Parked { reason: error.to_string() },
-                    Attempt::Refused(error) => {
-                        tracing::warn!(table = %target.table, rows, %error, "batch refused for its data, looking for the rows");
-                        Bisect::new(rows, error, ISOLATION_INSERTS_MAX)
-                    }
+        match job.task.clone() {
+            Task::Insert(rows) => match (job.planned, &target.exact) {
+                (Some(planned), Some(exact)) => {
+                    self.insert_planned(job, target, (&planned, exact), rows).await
                 }
-            }
-        };
-        let outcome = self.isolate(job, target, &mut search).await;
-        job.search = Some(search);
-        match outcome {
-            Ok(dead_letters) => Flushed::Poisoned { dead_letters },
-            Err(reason) => Flushed::Parked { reason },
+                _ => self.insert_free(job, target, rows).await,
+            },
+            Task::Bury(row, error) => match self.bury(job, target, row, &error).await {
+                Ok(()) => Flushed::Buried,
+                Err(error) => Flushed::Parked { reason: error.to_string() },
+            },
         }
     }
 
-    /// Finds the refused rows and dead-letters them; gives their number, or why it could not go on.
-    async fn isolate(&self, job: &mut Job, target: &Target, search: &mut Search) -> Result<usize, String> {
-        loop {
-            match search.step() {
-                Step::Insert(piece) => match self.insert(job, target, piece).await {
-                    Attempt::Written => search.answer(Ok(())),
-                    Attempt::Refused(error) => search.answer(Err(error)),
-                    Attempt::Failed(error) => return Err(error.to_string()),
-                },
-                Step::Done => {
-                    self.bury(job, target, search.guilty()).await.map_err(|error| error.to_string())?;
-                    return Ok(search.guilty().len());
-                }
-                Step::Paused => {
-                    search.allow(ISOLATION_INSERTS_MAX);
-                    let found = search.guilty().len();
-                    return Err(format!(
-                        "many rows are refused for their data: {found} found with {ISOLATION_INSERTS_MAX} more inserts, \
-                         the search goes on after a pause"
-                    ));
-                }
-            }
-        }
-    }
-
-    async fn insert(&self, job: &Job, target: &Target, piece: Range<usize>) -> Attempt {
+    /// An insert of `at_least_once`.
+    async fn insert_free(&self, job: &Job, target: &Target, rows: Range<usize>) -> Flushed {
         // With the number of rows, so that a batch of the same range that holds other rows, since the table
         // file has changed meanwhile, is never taken for this one.
-        let part = format!("{}-{} of {}", piece.start, piece.end, job.sealed.batch.num_rows());
+        let part = format!("{}-{} of {}", rows.start, rows.end, job.sealed.batch.num_rows());
         let ranges: Vec<_> = job.sources.iter().map(|s| (s.source.clone(), s.share.range)).collect();
         let insert = Insert {
             database: target.database.clone(),
             table: target.table.clone(),
-            batch: job.sealed.batch.slice(piece.start, piece.len()),
+            batch: job.sealed.batch.slice(rows.start, rows.len()),
             token: token::token(&target.table, &ranges, &part),
             ..Insert::default()
         };
         match self.client.insert(&insert).await {
-            Ok(_) => Attempt::Written,
-            Err(error) if error.class() == Class::Data => Attempt::Refused(Arc::new(error)),
-            Err(error) => Attempt::Failed(Arc::new(error)),
+            Ok(_) => Flushed::Written,
+            Err(error) if error.class() == Class::Data => Flushed::Refused(Arc::new(error)),
+            Err(error) => Flushed::Parked { reason: error.to_string() },
         }
     }
 
-    /// Dead-letters refused rows with the bytes of their records, and waits for each acknowledgement. Goes on
-    /// after those that were buried before.
+    /// Dead-letters a refused row with the bytes of its record, and waits for the acknowledgement.
     async fn bury(
         &self,
-        job: &mut Job,
+        job: &Job,
         target: &Target,
-        guilty: &[(usize, Arc<clickhouse::Error>)],
+        row: usize,
+        error: &clickhouse::Error,
     ) -> Result<(), Error> {
-        for (row, error) in guilty.iter().skip(job.buried) {
-            let position = position_of(job, *row).ok_or(Error::LostRow { row: *row })?;
-            let cause = Cause {
-                reason: Reason::RefusedByServer.code(),
-                path: String::new(),
-                detail: error.to_string(),
-            };
-            let letter = self.letter(position, cause, target).await?;
-            self.letters.enter();
-            self.letters.deliver(letter).await;
-            job.buried += 1;
-        }
+        let position = job.position_of(row).ok_or(Error::LostRow { row })?;
+        let cause =
+            Cause { reason: Reason::RefusedByServer.code(), path: String::new(), detail: error.to_string() };
+        let letter = self.letter(position, cause, target).await?;
+        self.letters.enter();
+        self.letters.deliver(letter).await;
         Ok(())
     }
 
@@ -197,19 +238,6 @@ impl Flusher {
             refused_ms: unix_ms(),
         })
     }
-}
-
-/// How one insert ended.
-enum Attempt {
-    Written,
-    Refused(Arc<clickhouse::Error>),
-    Failed(Arc<clickhouse::Error>),
-}
-
-fn position_of(job: &Job, row: usize) -> Option<Position> {
-    let (slot, offset) = job.sealed.provenance.locate(row)?;
-    let source = job.sources.iter().find(|s| s.share.slot == slot)?.source.clone();
-    Some(Position { source, offset })
 }
 
 /// Milliseconds since 1970 by the system's clock.

@@ -1,19 +1,19 @@
-//! One table's part of the line on one consumer: its decoder, its open batch and the batches on their way.
+//! One table's part of the line on one consumer: its decoder, its open batches and the batches on their way.
 //!
 //! Refuses to know Kafka. A lane whose queue is full, whose table is parked or whose rate is used up says
-//! so, and reading for it stops; nothing in here drops a row.
+//! so, and reading for it stops; nothing in here drops a row that anybody still answers for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Error;
-use super::flush::{Job, Source, Target};
+use super::flush::{Job, Target};
 use super::pace::Pace;
 use super::partitions::Partitions;
-use crate::batch::{self, Budget, Buffer, Trigger};
+use crate::batch::{self, Budget, Buffer, Sealed, Trigger};
 use crate::decode::Decoder;
 use crate::delivery::Ticket;
+use crate::delivery::plan::Lease;
 use crate::telemetry::metrics::METRICS;
 
 /// First pause of a parked table; doubled each time up to the longest.
@@ -24,18 +24,29 @@ pub struct Lane {
     pub index: usize,
     pub name: String,
     pub target: Arc<Target>,
+    /// Of the table file and what records are read of the topics.
+    pub fingerprint: u32,
     pub decoder: Decoder,
-    pub buffer: Buffer,
-    /// Stands for the open batch.
-    pub ticket: Ticket,
+    /// With `at_least_once` one, which all partitions share; with `exactly_once` one for each partition.
+    pub opens: Vec<Open>,
+    /// Open batches that no partition has at the moment.
+    free: Vec<usize>,
     /// Records taken in since the limit of speed was last looked at.
     pub taken: u64,
+    pub limits: batch::Config,
+    budget: Arc<Budget>,
     pace: Option<Pace>,
     paced_until: Option<Instant>,
     queue: VecDeque<Job>,
     in_flight: usize,
-    in_flight_max: usize,
     parked: Option<Parked>,
+}
+
+/// A batch that is being filled.
+pub struct Open {
+    pub buffer: Buffer,
+    /// Stands for it in the watermarks.
+    pub ticket: Ticket,
 }
 
 #[derive(Debug)]
@@ -45,22 +56,32 @@ struct Parked {
 }
 
 impl Lane {
-    pub fn new(index: usize, decoder: Decoder, limits: &batch::Config, budget: &Arc<Budget>) -> Lane {
-        let table = decoder.table();
+    pub fn new(
+        index: usize,
+        decoder: Decoder,
+        (target, fingerprint): (Target, u32),
+        limits: &batch::Config,
+        budget: &Arc<Budget>,
+    ) -> Lane {
         Lane {
             index,
-            name: table.name.clone(),
-            target: Arc::new(Target { database: table.database.clone(), table: table.name.clone() }),
-            buffer: Buffer::new(limits.clone(), decoder.columns(), budget),
-            decoder,
+            name: decoder.table().name.clone(),
+            target: Arc::new(target),
+            fingerprint,
             // Tickets given out start at 1.
-            ticket: Ticket(0),
+            opens: vec![Open {
+                buffer: Buffer::new(limits.clone(), decoder.columns(), budget),
+                ticket: Ticket(0),
+            }],
+            free: Vec::new(),
+            decoder,
             taken: 0,
+            limits: limits.clone(),
+            budget: Arc::clone(budget),
             pace: None,
             paced_until: None,
             queue: VecDeque::new(),
             in_flight: 0,
-            in_flight_max: usize::from(limits.in_flight_max),
             parked: None,
         }
     }
@@ -79,50 +100,81 @@ impl Lane {
         }
     }
 
-    /// Closes the open batch and queues it. `next` becomes the ticket of the one that follows.
+    /// An open batch for one partition alone; its index.
+    pub fn open_one(&mut self, ticket: Ticket) -> usize {
+        if let Some(index) = self.free.pop()
+            && let Some(open) = self.opens.get_mut(index)
+        {
+            open.ticket = ticket;
+            return index;
+        }
+        self.opens.push(Open { buffer: self.buffer(), ticket });
+        self.opens.len() - 1
+    }
+
+    /// Throws away what is in a partition's open batch: its next owner reads it again.
+    pub fn close_one(&mut self, index: usize) {
+        let buffer = self.buffer();
+        if let Some(open) = self.opens.get_mut(index) {
+            open.buffer = buffer;
+            self.free.push(index);
+        }
+    }
+
+    fn buffer(&self) -> Buffer {
+        Buffer::new(self.limits.clone(), self.decoder.columns(), &self.budget)
+    }
+
+    /// Closes an open batch, unless it is empty. `next` becomes the ticket of the one that follows.
     pub fn seal(
         &mut self,
+        index: usize,
         trigger: Trigger,
         next: Ticket,
-        partitions: &Partitions,
         now: Instant,
-    ) -> Result<(), Error> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let sealed = self.buffer.seal(trigger, now)?;
+    ) -> Result<Option<(Ticket, Sealed)>, crate::columns::Error> {
+        let Some(open) = self.opens.get_mut(index).filter(|open| !open.buffer.is_empty()) else {
+            return Ok(None);
+        };
+        let sealed = open.buffer.seal(trigger, now)?;
         let labels = [self.name.as_str()];
         METRICS.flushes.with_label_values(&[labels[0], trigger.name()]).inc();
         METRICS.batch_rows.with_label_values(&labels).observe(sealed.batch.num_rows() as f64);
         METRICS.batch_bytes.with_label_values(&labels).observe(sealed.bytes as f64);
         METRICS.batch_age.with_label_values(&labels).observe(sealed.age_ms as f64 / 1000.0);
-        let shares = sealed.provenance.shares().into_iter();
-        let sources = shares
-            .filter_map(|share| Some(Source { source: partitions.get(share.slot)?.source.clone(), share }))
-            .collect();
-        let ticket = std::mem::replace(&mut self.ticket, next);
-        self.queue.push_back(Job {
-            lane: self.index,
-            ticket,
-            sealed,
-            sources,
-            parked: 0,
-            search: None,
-            buried: 0,
-        });
-        Ok(())
+        Ok(Some((std::mem::replace(&mut open.ticket, next), sealed)))
     }
 
-    /// The next batch that may be sent now.
-    pub fn next_job(&mut self, now: Instant) -> Option<Job> {
-        if self.parked.as_ref().is_some_and(|p| now < p.until) || self.in_flight_max <= self.in_flight {
+    /// Queues a batch.
+    pub fn push(&mut self, job: Job) {
+        self.queue.push_back(job);
+    }
+
+    /// Puts a batch back that goes on: another part of it is to be sent.
+    pub fn push_front(&mut self, job: Job) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.queue.push_front(job);
+    }
+
+    /// The next batch that may be sent now. A planned one may when an acknowledged commit lists it; one whose
+    /// partition was taken away is dropped, since its next owner sends it.
+    pub fn next_job(&mut self, now: Instant, partitions: &Partitions) -> Option<Job> {
+        self.queue.retain(|job| job.is_ours(partitions));
+        let in_flight_max = usize::from(self.limits.in_flight_max);
+        if self.parked.as_ref().is_some_and(|p| now < p.until) || in_flight_max <= self.in_flight {
             return None;
         }
         // One batch tries a parked table, the others wait for how it fares.
         if self.parked.is_some() && 0 < self.in_flight {
             return None;
         }
-        let job = self.queue.pop_front()?;
+        let lease = |job: &Job| -> Option<Option<Lease>> {
+            let Some(planned) = &job.planned else { return Some(None) };
+            partitions.get(planned.slot)?.plan.as_ref()?.plan.lease(planned.range, now).map(Some)
+        };
+        let index = self.queue.iter().position(|job| lease(job).is_some())?;
+        let mut job = self.queue.remove(index)?;
+        job.lease = lease(&job)?;
         self.in_flight += 1;
         Some(job)
     }
@@ -151,13 +203,20 @@ impl Lane {
     /// Whether reading for this lane has to stop. `blocked` is what it was before: the queue has to shrink
     /// by half before reading goes on, so that the two do not alternate with every batch.
     pub fn is_blocked(&self, blocked: bool, now: Instant) -> bool {
-        let queue_max = if blocked { self.in_flight_max / 2 } else { self.in_flight_max };
+        // Batches of partitions that began together are closed together.
+        let most = usize::from(self.limits.in_flight_max).max(self.opens.len() - self.free.len());
+        let queue_max = if blocked { most / 2 } else { most };
         queue_max < self.queue.len() + usize::from(self.parked.is_some())
             || self.paced_until.is_some_and(|until| now < until)
     }
 
+    /// When an open batch's age is over, the soonest.
+    pub fn due(&self) -> Option<Instant> {
+        self.opens.iter().filter_map(|open| open.buffer.due()).min()
+    }
+
     /// Whether nothing of this lane is on its way.
     pub fn is_settled(&self) -> bool {
-        self.buffer.is_empty() && self.queue.is_empty() && self.in_flight == 0
+        self.opens.iter().all(|open| open.buffer.is_empty()) && self.queue.is_empty() && self.in_flight == 0
     }
 }

@@ -11,13 +11,18 @@
 mod commits;
 pub mod config;
 mod drain;
+mod exact;
 mod flush;
 mod lane;
 mod letter;
 mod pace;
 mod partitions;
+mod planning;
+mod recover;
 mod regulate;
 mod report;
+mod seal;
+mod search;
 mod start;
 mod worker;
 
@@ -32,9 +37,12 @@ use crate::record::{OwnedRecord, Record};
 use lane::Lane;
 use letter::Letter;
 use partitions::Partitions;
+use planning::Admission;
+use seal::Batch;
 
+pub use flush::{Exact, PlaceColumns};
 pub use report::{Snapshot, Totals};
-pub use start::{Parts, Pipeline, Summary};
+pub use start::{ExactlyOnce, Parts, Pipeline, Summary};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,6 +60,8 @@ pub enum Error {
     NoTopics,
     #[error("`{pattern}` is not a regular expression: {message}\nhint: correct `topics` in the table file")]
     Pattern { pattern: String, message: String },
+    #[error("nothing is known of how table `{table}` could be filled exactly once")]
+    NotExact { table: String },
     #[error("row {row} of a batch cannot be traced to its record")]
     LostRow { row: usize },
     #[error("a task ended early: {0}")]
@@ -68,6 +78,8 @@ pub(crate) struct Line {
     tickets: Tickets,
     budget: Arc<Budget>,
     totals: Arc<Totals>,
+    /// Whether batches are planned (`exactly_once`).
+    is_exact: bool,
     /// Wall clock of the current turn, milliseconds since 1970.
     now_ms: i64,
 }
@@ -95,14 +107,19 @@ impl Line {
     ) -> Result<(), Error> {
         // A record of a partition that was taken away, or is being given back, is its next owner's.
         let Some((slot, owned)) = self.partitions.find(record.topic, record.partition) else { return Ok(()) };
+        if owned.admit(record.offset) != Admission::Take {
+            self.cut_before(record, now)?;
+            return self.accept(record, original, now);
+        }
         let Some(lane) = self.lanes.get_mut(owned.lane) else { return Ok(()) };
+        let Some(open) = lane.opens.get_mut(owned.open) else { return Ok(()) };
         owned.take_in(record);
         lane.taken += 1;
-        match lane.decoder.decode(record, self.now_ms, &mut lane.buffer.columns) {
+        match lane.decoder.decode(record, self.now_ms, &mut open.buffer.columns) {
             Verdict::Decoded => {
                 owned.counts.decoded += 1;
-                lane.buffer.push(slot, record.offset, record.timestamp_ms);
-                owned.watermark.track(lane.ticket, record.offset, record.timestamp_ms);
+                open.buffer.push(slot, record.offset, record.timestamp_ms);
+                owned.watermark.track(open.ticket, record.offset, record.timestamp_ms);
             }
             Verdict::Filtered => {
                 owned.counts.filtered += 1;
@@ -115,29 +132,17 @@ impl Line {
                 self.letters.push_back(letter);
             }
         }
-        if let Some(trigger) = lane.buffer.full() {
-            lane.seal(trigger, self.tickets.next(), &self.partitions, now)?;
+        let batch = if owned.plan.is_some() { Batch::Of(slot) } else { Batch::Shared(lane.index) };
+        match open.buffer.full() {
+            _ if owned.ends_here() => self.seal(batch, Trigger::Replay, now),
+            Some(trigger) => self.seal(batch, trigger, now),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether nothing is on its way.
     fn is_settled(&self) -> bool {
         self.letters.is_empty() && self.lanes.iter().all(Lane::is_settled)
-    }
-
-    /// Closes every open batch for which `why` gives a reason; the flush tasks take them from there.
-    fn seal_where(
-        &mut self,
-        now: Instant,
-        mut why: impl FnMut(&mut Lane) -> Option<Trigger>,
-    ) -> Result<(), Error> {
-        for lane in &mut self.lanes {
-            if let Some(trigger) = why(lane) {
-                lane.seal(trigger, self.tickets.next(), &self.partitions, now)?;
-            }
-        }
-        Ok(())
     }
 }
 

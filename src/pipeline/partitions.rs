@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use ahash::AHashMap;
 
+use super::planning::{Admission, Planning};
 use crate::batch::Slot;
-use crate::delivery::Watermark;
+use crate::delivery::{Ticket, Watermark};
 use crate::record::{Offset, Partition, Record, TopicPartition};
 
 /// One owned partition.
@@ -18,7 +19,13 @@ pub struct Owned {
     pub source: TopicPartition,
     /// Index of the lane that its records go to.
     pub lane: usize,
+    /// Which of the lane's open batches they go into.
+    pub open: usize,
     pub watermark: Watermark,
+    /// What may have been sent; only with `exactly_once`.
+    pub plan: Option<Planning>,
+    /// Why nothing more is taken in until somebody looks.
+    pub halted: Option<String>,
     /// The offset that Kafka has acknowledged.
     pub committed: Option<Offset>,
     /// The group wants it back: nothing more is taken in.
@@ -51,6 +58,38 @@ impl Owned {
         self.caught_up = false;
         self.counts.records += 1;
         self.counts.bytes += record.bytes().unsigned_abs();
+        if let Some(planning) = &mut self.plan {
+            planning.take_in(record);
+        }
+    }
+
+    /// Whether the record at this offset may be taken in as it comes.
+    pub fn admit(&self, offset: Offset) -> Admission {
+        self.plan.as_ref().map_or(Admission::Take, |planning| planning.admit(offset))
+    }
+
+    /// Whether another batch of it may be planned.
+    pub fn has_room(&self) -> bool {
+        self.plan.as_ref().is_none_or(|planning| planning.plan.has_room())
+    }
+
+    /// Whether the stretch being read ends after the last record, as a former owner planned it.
+    pub fn ends_here(&self) -> bool {
+        self.plan.as_ref().is_some_and(Planning::ends_here)
+    }
+
+    /// What the ticket stands for is written, or dead-lettered and acknowledged.
+    pub fn settle(&mut self, ticket: Ticket) {
+        self.watermark.settle(ticket);
+        if let Some(planning) = &mut self.plan {
+            planning.plan.settle(&self.watermark);
+        }
+    }
+
+    /// Takes nothing more in, and says why, until somebody has looked.
+    pub fn halt(&mut self, reason: String) {
+        tracing::error!(source = %self.source, %reason, "partition halted, nothing of it is lost or committed");
+        self.halted = Some(reason);
     }
 }
 
@@ -82,7 +121,10 @@ impl Partitions {
         let owned = Owned {
             source,
             lane,
+            open: 0,
             watermark: Watermark::default(),
+            plan: None,
+            halted: None,
             committed: None,
             closing: false,
             paused: false,
@@ -107,7 +149,7 @@ impl Partitions {
     pub fn find(&mut self, topic: &str, partition: Partition) -> Option<(Slot, &mut Owned)> {
         let slot = self.slot(topic, partition)?;
         let owned = self.owned.get_mut(&slot)?;
-        (!owned.closing).then_some((slot, owned))
+        (!owned.closing && owned.halted.is_none()).then_some((slot, owned))
     }
 
     pub fn get(&self, slot: Slot) -> Option<&Owned> {
@@ -123,8 +165,16 @@ impl Partitions {
         self.owned.get_mut(&slot)
     }
 
+    pub fn slot_of(&self, source: &TopicPartition) -> Option<Slot> {
+        self.slot(&source.topic, source.partition)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Owned> {
         self.owned.values()
+    }
+
+    pub fn slots(&self) -> impl Iterator<Item = (Slot, &Owned)> {
+        self.owned.iter().map(|(slot, owned)| (*slot, owned))
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Owned> {
@@ -153,7 +203,6 @@ impl Partitions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Ticket;
 
     #[test]
     fn a_new_assignment_has_nothing_of_the_old_one() {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use super::worker::Worker;
 use super::{Error, Line};
-use crate::batch::Trigger;
 use crate::record::TopicPartition;
 
 /// How long a stop may be sat out before the partitions are paused.
@@ -68,12 +67,18 @@ impl Worker {
         self.regulator.all_blocked = full;
         if full && self.line.budget.is_full() {
             // What is open would hold the budget until its age; sent, it frees it.
-            self.seal_largest(now)?;
+            self.line.seal_largest(now)?;
             self.send_batches(now);
         }
         for (lane, blocked) in self.line.lanes.iter_mut().zip(&mut self.regulator.blocked) {
             lane.spend(now);
             *blocked = full || lane.is_blocked(*blocked, now);
+        }
+        // A partition that has as much open as a commit can list waits for the oldest of it.
+        for owned in self.line.partitions.iter().filter(|owned| !owned.has_room()) {
+            if let Some(blocked) = self.regulator.blocked.get_mut(owned.lane) {
+                *blocked = true;
+            }
         }
         self.resume_unblocked()?;
         if !self.has_blocked_unpaused() {
@@ -82,27 +87,21 @@ impl Worker {
         }
         let since = *self.regulator.held_since.get_or_insert(now);
         if now.saturating_duration_since(since) < HOLD_MAX && self.revocation.is_none() {
-            self.hold(now);
-            return Ok(());
+            return self.hold(now);
         }
         self.pause_blocked()
     }
 
     /// Waits for the next answer instead of polling.
-    fn hold(&mut self, now: Instant) {
+    fn hold(&mut self, now: Instant) -> Result<(), Error> {
         let answers = &mut self.answers;
         // The timer needs the runtime around it when it is made, hence the block.
         let answer =
             self.runtime.block_on(async { tokio::time::timeout(HOLD_MAX / 10, answers.recv()).await });
-        if let Ok(Some(answer)) = answer {
-            self.settle(answer, now);
+        match answer {
+            Ok(Some(answer)) => self.settle(answer, now),
+            _ => Ok(()),
         }
-    }
-
-    fn seal_largest(&mut self, now: Instant) -> Result<(), Error> {
-        let largest =
-            self.line.lanes.iter().max_by_key(|lane| lane.buffer.columns.bytes()).map(|lane| lane.index);
-        self.line.seal_where(now, |lane| (Some(lane.index) == largest).then_some(Trigger::Memory))
     }
 
     fn is_blocked(&self, lane: usize) -> bool {

@@ -80,12 +80,20 @@ impl Reporter {
     /// Removes the series of a partition that is no longer ours. Its last counts are published.
     pub fn forget(&self, mut owned: Owned) {
         publish(&mut owned);
+        if owned.halted.is_some() {
+            self.health.set_component(&component(&owned), Status::Ok);
+        }
         let number = owned.source.partition.to_string();
         let labels = [&*owned.source.topic, &number];
         // A series that was never made cannot be removed, which is as well.
         let _ = METRICS.lag_records.remove_label_values(&labels);
         let _ = METRICS.lag_seconds.remove_label_values(&labels);
     }
+}
+
+/// What a partition is called in `/health`.
+fn component(owned: &Owned) -> String {
+    format!("partition {}", owned.source)
 }
 
 /// Carries one partition's counts to the metrics.
@@ -187,6 +195,12 @@ impl Worker {
                 None => Status::Ok,
             };
             self.reporter.health.set_component(&format!("table {}, consumer {member}", lane.name), status);
+        }
+        for owned in self.line.partitions.iter() {
+            if let Some(reason) = &owned.halted {
+                let status = Status::Down(format!("halted, nothing of it is lost: {reason}"));
+                self.reporter.health.set_component(&component(owned), status);
+            }
         }
         for endpoint in self.flusher.client.endpoints() {
             let status = match endpoint.gate {

@@ -3,7 +3,7 @@
 //! Refuses to read configuration files. Nothing is consumed before every topic was seen to exist; the
 //! first member that cannot go on stops the others.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::commits::Commits;
 use super::config::Limits;
-use super::flush::Flusher;
+use super::flush::{Exact, Flusher, Target};
 use super::lane::Lane;
 use super::partitions::Partitions;
 use super::regulate::Regulator;
@@ -28,7 +28,7 @@ use crate::dead_letter::{self, Sink};
 use crate::decode::{self, Decoder};
 use crate::kafka::admin::{Purpose, check_topics};
 use crate::kafka::{self, Consumer, Producer};
-use crate::schema::Table;
+use crate::schema::{Table, ddl};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::METRICS;
 
@@ -49,9 +49,19 @@ pub struct Parts {
     pub drain_max: Duration,
     /// End once everything published so far is durable.
     pub stop_at_end: bool,
+    /// How rows are written exactly once; without it `at_least_once`.
+    pub exact: Option<ExactlyOnce>,
     pub tables: Vec<Arc<Table>>,
     pub client: clickhouse::Client,
     pub health: Health,
+}
+
+/// What `exactly_once` works with.
+pub struct ExactlyOnce {
+    /// How long a committed batch may be sent without being committed again.
+    pub lease: Duration,
+    /// By the table's name; every table is here.
+    pub tables: BTreeMap<String, Exact>,
 }
 
 pub struct Pipeline {
@@ -164,6 +174,7 @@ impl Pipeline {
                 tickets: Tickets::default(),
                 budget: Arc::clone(&self.budget),
                 totals: Arc::clone(&self.totals),
+                is_exact: parts.exact.is_some(),
                 now_ms: 0,
             },
             flusher: Flusher {
@@ -179,10 +190,17 @@ impl Pipeline {
             commits: Commits::new(parts.kafka.commit_interval.0, now),
             revocation: None,
             stopping: None,
-            settings: Settings { drain_max: parts.drain_max, stop_at_end: parts.stop_at_end },
+            settings: Settings {
+                drain_max: parts.drain_max,
+                stop_at_end: parts.stop_at_end,
+                session_timeout: parts.kafka.session_timeout.0,
+                lease: parts.exact.as_ref().map_or(Duration::ZERO, |exact| exact.lease),
+            },
             topics: topics.clone(),
             caught_up_looks: 0,
             was_assigned: false,
+            turned: now,
+            left_behind: false,
         })
     }
 
@@ -191,7 +209,9 @@ impl Pipeline {
         for (index, table) in self.parts.tables.iter().enumerate() {
             let decoder = Decoder::new(Arc::clone(table), &self.parts.decode)
                 .map_err(|source| Error::Decode { table: table.name.clone(), source })?;
-            let mut lane = Lane::new(index, decoder, &self.parts.batch, &self.budget);
+            let target = self.target(table)?;
+            let fingerprint = fingerprint(table, &self.parts.kafka);
+            let mut lane = Lane::new(index, decoder, (target, fingerprint), &self.parts.batch, &self.budget);
             let limits = &self.parts.limits;
             let rates = table
                 .topics
@@ -206,6 +226,23 @@ impl Pipeline {
         }
         Ok(lanes)
     }
+
+    fn target(&self, table: &Table) -> Result<Target, Error> {
+        let exact = match &self.parts.exact {
+            None => None,
+            Some(exact) => {
+                let missing = || Error::NotExact { table: table.name.clone() };
+                Some(exact.tables.get(&table.name).cloned().ok_or_else(missing)?)
+            }
+        };
+        Ok(Target { database: table.database.clone(), table: table.name.clone(), exact })
+    }
+}
+
+/// Tells plans apart that were made by other table files or from other records (FNV-1a, 32 bits).
+fn fingerprint(table: &Table, kafka: &kafka::Config) -> u32 {
+    let text = format!("{}\n{:?}\n{:?}", ddl::create_table(table, false), table.topics, kafka.isolation);
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Starts a member's thread; the receiver ends with its result.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::flush::Job;
+use super::flush::{Job, Target};
 use super::*;
 use crate::decode::{self, Decoder};
 use crate::record::{Offset, Partition, Position, TopicPartition};
@@ -20,9 +20,11 @@ fn line() -> Line {
     let decoder = Decoder::new(table, &decode::Config::default()).unwrap();
     let limits = crate::batch::Config { rows_max: ROWS_MAX, in_flight_max: 2, ..Default::default() };
     let budget = Budget::new(1 << 20, 1);
+    let target = Target { database: None, table: "t".to_owned(), exact: None };
     let mut line = Line {
         partitions: Partitions::default(),
-        lanes: vec![Lane::new(0, decoder, &limits, &budget)],
+        lanes: vec![Lane::new(0, decoder, (target, 1), &limits, &budget)],
+        is_exact: false,
         letters: VecDeque::new(),
         tickets: Tickets::default(),
         budget,
@@ -54,6 +56,10 @@ impl Line {
         self.accept(&record, original, Instant::now()).unwrap();
     }
 
+    fn next_job(&mut self, now: Instant) -> Option<Job> {
+        self.lanes[0].next_job(now, &self.partitions)
+    }
+
     fn low(&mut self, partition: i32) -> Option<i64> {
         self.partitions.by_source(&source(partition))?.watermark.low().map(|offset| offset.0)
     }
@@ -74,9 +80,9 @@ fn offsets_wait_for_batch_and_letter() {
     line.feed(0, 10, "{\"n\":1}");
     line.feed(0, 11, "{\"n\":300}");
     line.feed(1, 5, "{\"n\":2}");
-    assert!(line.lanes[0].next_job(Instant::now()).is_none(), "two rows do not fill a batch of three");
+    assert!(line.next_job(Instant::now()).is_none(), "two rows do not fill a batch of three");
     line.feed(0, 12, "{\"n\":3}");
-    let job = line.lanes[0].next_job(Instant::now()).unwrap();
+    let job = line.next_job(Instant::now()).unwrap();
     assert_eq!(job.sealed.batch.num_rows(), 3, "the rejected record left no row");
     assert_eq!((line.low(0), line.low(1)), (None, None));
     line.settle(&job);
@@ -95,7 +101,7 @@ fn what_was_taken_away_moves_nothing() {
     for offset in 0..3 {
         line.feed(0, offset, "{\"n\":1}");
     }
-    let job = line.lanes[0].next_job(Instant::now()).unwrap();
+    let job = line.next_job(Instant::now()).unwrap();
     line.partitions.remove(&source(0));
     line.partitions.add(source(0), 0, Instant::now());
     line.settle(&job);
@@ -103,7 +109,7 @@ fn what_was_taken_away_moves_nothing() {
     line.partitions.by_source(&source(0)).unwrap().closing = true;
     line.feed(0, 3, "{\"n\":1}");
     line.feed(7, 3, "{\"n\":1}");
-    assert!(line.lanes[0].buffer.is_empty(), "records of others are not taken in");
+    assert!(line.lanes[0].opens[0].buffer.is_empty(), "records of others are not taken in");
 }
 
 #[test]
@@ -112,17 +118,16 @@ fn a_parked_batch_comes_back_first_and_unchanged() {
     for offset in 0..6 {
         line.feed(0, offset, "{\"n\":1}");
     }
-    let lane = &mut line.lanes[0];
     let now = Instant::now();
-    let job = lane.next_job(now).unwrap();
+    let job = line.next_job(now).unwrap();
     let (ticket, batch) = (job.ticket, job.sealed.batch.clone());
-    lane.park(job, "server down".to_owned(), now);
-    assert!(lane.next_job(now).is_none(), "the table rests");
-    let again = lane.next_job(now + Duration::from_secs(2)).unwrap();
+    line.lanes[0].park(job, "server down".to_owned(), now);
+    assert!(line.next_job(now).is_none(), "the table rests");
+    let again = line.next_job(now + Duration::from_secs(2)).unwrap();
     assert_eq!((again.ticket, &again.sealed.batch), (ticket, &batch));
-    assert!(lane.next_job(now + Duration::from_secs(2)).is_none(), "one batch tries the table");
-    lane.done();
-    assert!(lane.next_job(now + Duration::from_secs(2)).is_some() && lane.parked_reason().is_none());
+    assert!(line.next_job(now + Duration::from_secs(2)).is_none(), "one batch tries the table");
+    line.lanes[0].done();
+    assert!(line.next_job(now + Duration::from_secs(2)).is_some() && line.lanes[0].parked_reason().is_none());
 }
 
 #[test]
@@ -132,12 +137,11 @@ fn a_full_lane_stops_reading_until_half_is_gone() {
         line.feed(0, offset, "{\"n\":1}");
     }
     let now = Instant::now();
-    let lane = &mut line.lanes[0];
-    assert!(lane.is_blocked(false, now));
-    let first = lane.next_job(now).unwrap();
-    let _second = lane.next_job(now).unwrap();
-    assert!(lane.next_job(now).is_none(), "two are under way at most");
-    assert!(lane.is_blocked(true, now));
-    lane.park(first, "busy".to_owned(), now);
-    assert!(lane.is_blocked(true, now), "a parked table stays blocked");
+    assert!(line.lanes[0].is_blocked(false, now));
+    let first = line.next_job(now).unwrap();
+    let _second = line.next_job(now).unwrap();
+    assert!(line.next_job(now).is_none(), "two are under way at most");
+    assert!(line.lanes[0].is_blocked(true, now));
+    line.lanes[0].park(first, "busy".to_owned(), now);
+    assert!(line.lanes[0].is_blocked(true, now), "a parked table stays blocked");
 }

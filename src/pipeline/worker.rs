@@ -13,8 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::commits::Commits;
 use super::drain::{Revocation, Stopping};
 use super::flush::{Flushed, Flusher, Job, unix_ms};
+use super::lane::Lane;
+use super::recover::{Found, Takeover};
 use super::regulate::Regulator;
 use super::report::{Reporter, report_written};
+use super::seal::Batch;
+use super::search::Outcome;
 use super::{Error, Line};
 use crate::batch::{Slot, Trigger};
 use crate::delivery::Ticket;
@@ -27,6 +31,8 @@ use crate::telemetry::metrics::METRICS;
 const TURN_RECORDS_MAX: usize = 1024;
 /// Longest wait for a record, so that answers and ages are looked at in time.
 const POLL_MAX: Duration = Duration::from_millis(20);
+/// A member that slept hears what became of it with its next heartbeat, which comes every three seconds.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(4);
 
 pub struct Worker {
     pub consumer: Consumer,
@@ -47,12 +53,19 @@ pub struct Worker {
     /// Looks at the statistics in a row that found everything read; for `stop_at_end`.
     pub caught_up_looks: u32,
     pub was_assigned: bool,
+    /// When the loop last turned.
+    pub turned: Instant,
+    /// Something was given up that was planned and may not have landed.
+    pub left_behind: bool,
 }
 
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub drain_max: Duration,
     pub stop_at_end: bool,
+    pub session_timeout: Duration,
+    /// How long a committed batch may be sent.
+    pub lease: Duration,
 }
 
 /// What comes back from the tasks.
@@ -65,6 +78,8 @@ pub enum Answer {
     },
     /// Kafka's answer to the commit under way.
     Committed(Result<(), kafka::Error>),
+    /// What the last owners of partitions committed.
+    Found(Takeover, Found),
 }
 
 impl Worker {
@@ -75,10 +90,11 @@ impl Worker {
                 self.take_in()?;
             }
             let now = Instant::now();
+            self.notice_sleep(now);
             while let Ok(answer) = self.answers.try_recv() {
-                self.settle(answer, now);
+                self.settle(answer, now)?;
             }
-            self.line.seal_where(now, |lane| lane.buffer.tick(now))?;
+            self.line.seal_aged(now)?;
             self.hand_out_letters();
             self.send_batches(now);
             self.regulate(now)?;
@@ -99,7 +115,7 @@ impl Worker {
             .line
             .lanes
             .iter()
-            .filter_map(|lane| lane.buffer.due())
+            .filter_map(Lane::due)
             .fold(POLL_MAX, |wait, due| wait.min(due.saturating_duration_since(now)));
         let mut bytes_left = i64::try_from(self.line.budget.turn_bytes()).unwrap_or(i64::MAX);
         for _ in 0..self.regulator.turn_records(TURN_RECORDS_MAX) {
@@ -119,14 +135,21 @@ impl Worker {
         Ok(())
     }
 
+    /// A member that was not running for a while may have lost its place without knowing it yet.
+    fn notice_sleep(&mut self, now: Instant) {
+        let slept = now.saturating_duration_since(self.turned);
+        if self.settings.session_timeout / 2 < slept {
+            tracing::warn!(slept_s = slept.as_secs_f64(), "the loop did not turn for a while");
+            self.commits.quarantine(now + HEARTBEAT_MAX);
+        }
+        self.turned = now;
+    }
+
     fn notice(&mut self, notice: Notice, now: Instant) -> Result<(), Error> {
         match notice {
             Notice::Assigned(partitions) => self.assign(&partitions, now),
             Notice::Revoked { partitions, lost } => self.revoke(partitions, lost, now),
-            Notice::Progress(all) => {
-                self.progress(all);
-                Ok(())
-            }
+            Notice::Progress(all) => self.progress(all, now),
         }
     }
 
@@ -150,45 +173,68 @@ impl Worker {
                 }
             }
         }
-        self.consumer.accept(partitions)?;
+        if self.line.is_exact && !partitions.is_empty() {
+            let slots =
+                |source: &TopicPartition| Some((self.line.partitions.slot_of(source)?, source.clone()));
+            let takeover = Takeover { partitions: partitions.iter().filter_map(slots).collect() };
+            self.ask_for_plans(takeover, Duration::ZERO);
+        } else {
+            self.consumer.accept(partitions)?;
+        }
         Ok(())
     }
 
     /// Takes over what the statistics say of the ends of the partitions.
-    fn progress(&mut self, all: Vec<Progress>) {
+    fn progress(&mut self, all: Vec<Progress>, now: Instant) -> Result<(), Error> {
         for one in all {
-            if let Some(owned) = self.line.partitions.by_source(&one.source) {
-                owned.end = Some(one.end);
-                owned.caught_up = one.caught_up;
+            let Some(slot) = self.line.partitions.slot_of(&one.source) else { continue };
+            let Some(owned) = self.line.partitions.get_mut(slot) else { continue };
+            owned.end = Some(one.end);
+            owned.caught_up = one.caught_up;
+            // What a former owner planned may end with records that are gone.
+            let boundary = owned.plan.as_ref().and_then(|planning| planning.boundary());
+            if one.caught_up && boundary.is_some_and(|boundary| boundary <= one.end) {
+                self.line.seal(Batch::Of(slot), Trigger::Replay, now)?;
             }
         }
         let everything = self.was_assigned && self.line.partitions.iter().all(|owned| owned.caught_up);
         self.caught_up_looks = if everything { self.caught_up_looks + 1 } else { 0 };
+        Ok(())
     }
 
     /// Acts on what a task has come to. Offsets complete here and nowhere else.
-    pub fn settle(&mut self, answer: Answer, now: Instant) {
+    pub fn settle(&mut self, answer: Answer, now: Instant) -> Result<(), Error> {
         match answer {
+            Answer::Found(takeover, found) => return self.take_over(takeover, found, now),
             Answer::Committed(result) => self.commits.answered(result, &mut self.line.partitions),
             Answer::Buried { slot, ticket } => {
                 self.line.totals.dead_letters(1);
                 if let Some(owned) = self.line.partitions.get_mut(slot) {
-                    owned.watermark.settle(ticket);
+                    owned.settle(ticket);
                 }
             }
-            Answer::Flush(job, flushed) => {
-                let Some(lane) = self.line.lanes.get_mut(job.lane) else { return };
-                let dead_letters = match flushed {
-                    Flushed::Written => 0,
-                    Flushed::Poisoned { dead_letters } => dead_letters,
-                    Flushed::Parked { reason } => return lane.park(*job, reason, now),
-                };
+            Answer::Flush(job, flushed) => self.flushed(*job, flushed, now),
+        }
+        Ok(())
+    }
+
+    /// A batch is done, goes on with its next part, or waits.
+    fn flushed(&mut self, mut job: Job, flushed: Flushed, now: Instant) {
+        let Some(lane) = self.line.lanes.get_mut(job.lane) else { return };
+        if !job.is_ours(&self.line.partitions) {
+            return lane.done();
+        }
+        match job.advance(flushed, &mut self.line.partitions) {
+            Outcome::Paused(reason) => lane.park(job, reason, now),
+            Outcome::Next => lane.push_front(job),
+            Outcome::Done => {
                 lane.done();
                 for source in &job.sources {
                     if let Some(owned) = self.line.partitions.get_mut(source.share.slot) {
-                        owned.watermark.settle(job.ticket);
+                        owned.settle(job.ticket);
                     }
                 }
+                let dead_letters = job.dead_letters();
                 self.line.totals.dead_letters(dead_letters);
                 self.line.totals.rows(job.sealed.batch.num_rows().saturating_sub(dead_letters));
                 report_written(&lane.name, &job);
@@ -217,7 +263,7 @@ impl Worker {
     /// Starts the flushes that the lanes allow.
     pub fn send_batches(&mut self, now: Instant) {
         for lane in &mut self.line.lanes {
-            while let Some(mut job) = lane.next_job(now) {
+            while let Some(mut job) = lane.next_job(now, &self.line.partitions) {
                 let (flusher, target, answer_to) =
                     (self.flusher.clone(), Arc::clone(&lane.target), self.answer_to.clone());
                 self.runtime.spawn(async move {
@@ -231,6 +277,6 @@ impl Worker {
 
     /// Closes every open batch, whatever it holds.
     pub fn seal_all(&mut self, trigger: Trigger, now: Instant) -> Result<(), Error> {
-        self.line.seal_where(now, |_| Some(trigger))
+        self.line.seal_where(now, |_, _| Some(trigger))
     }
 }

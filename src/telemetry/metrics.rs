@@ -52,6 +52,11 @@ pub struct Metrics {
     pub inserted_rows: IntCounterVec,
     pub inserted_bytes: IntCounterVec,
     pub deduplicated_batches: IntCounterVec,
+    pub replayed_batches: IntCounterVec,
+    pub replay_gone_records: IntCounterVec,
+    pub read_backs: IntCounterVec,
+    pub repaired_rows: IntCounterVec,
+    pub delivery_level: IntGaugeVec,
     pub inflight_batches: IntGaugeVec,
     /// One of open, limited, shut is 1 for each endpoint.
     pub gate_state: IntGaugeVec,
@@ -182,7 +187,7 @@ impl Metrics {
             dlq_bytes: b.counter("dlq_bytes_total", "Bytes sent to the dead-letter topic", &["topic"]),
             flushes: b.counter(
                 "flushes_total",
-                "Batches closed by rows, bytes, age, memory, revoke, shutdown",
+                "Batches closed by rows, bytes, age, memory, replay, revoke, shutdown",
                 &["table", "trigger"],
             ),
             batch_rows: b.histogram("batch_rows", "Rows per insert", &["table"], &batch_rows),
@@ -224,6 +229,31 @@ impl Metrics {
                 "deduplicated_batches_total",
                 "Batches sent again after an unknown outcome",
                 &["table"],
+            ),
+            replayed_batches: b.counter(
+                "replayed_batches_total",
+                "Batches that a former owner had planned, cut again at the same offsets",
+                &["table"],
+            ),
+            replay_gone_records: b.counter(
+                "replay_gone_records_total",
+                "Records of such batches that are no longer in the topic",
+                &["table"],
+            ),
+            read_backs: b.counter(
+                "read_backs_total",
+                "Times a batch's rows were counted in the table before or after a doubtful insert",
+                &["table"],
+            ),
+            repaired_rows: b.counter(
+                "repaired_rows_total",
+                "Rows put back that a killed server had lost after it had kept their token",
+                &["table"],
+            ),
+            delivery_level: b.gauge(
+                "delivery_level",
+                "exact, exact_unless_disk_lost, effectively_once, at_least_once (one is 1)",
+                &["table", "level"],
             ),
             inflight_batches: b.gauge("inflight_batches", "Inserts waiting for an answer", &["table"]),
             gate_state: b.gauge("gate_state", "open, limited, shut (one is 1)", &["endpoint", "state"]),

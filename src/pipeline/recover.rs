@@ -1,0 +1,123 @@
+//! Taking partitions over with `exactly_once`: what their last owner committed is read before the first record.
+//!
+//! Refuses to guess. The group's offsets are asked for after the assignment has arrived, so that the answer
+//! holds every commit that the last owner was or will be told of; a plan that cannot be read halts its
+//! partition.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+
+use super::Error;
+use super::flush::unix_ms;
+use super::planning::Planning;
+use super::worker::{Answer, Worker};
+use crate::batch::Slot;
+use crate::delivery::plan::Terms;
+use crate::delivery::{Ledger, Lineage, Plan};
+use crate::kafka;
+use crate::record::{Offset, TopicPartition};
+
+/// How long the coordinator may take for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Partitions that wait for what their last owner committed.
+#[derive(Debug)]
+pub struct Takeover {
+    pub partitions: Vec<(Slot, TopicPartition)>,
+}
+
+/// What the group has for each of them: offset and text.
+pub type Found = Result<Vec<(TopicPartition, Option<Offset>, String)>, kafka::Error>;
+
+impl Worker {
+    /// Asks what the last owners committed, after `pause`. The answer comes as [`Answer::Found`].
+    pub(super) fn ask_for_plans(&self, takeover: Takeover, pause: Duration) {
+        let (committer, answer_to) = (self.consumer.committer(), self.answer_to.clone());
+        let sources: Vec<_> = takeover.partitions.iter().map(|(_, source)| source.clone()).collect();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let asked = tokio::task::spawn_blocking(move || committer.committed(&sources, ANSWER_MAX)).await;
+            let found = asked.unwrap_or_else(|error| Err(kafka::Error::Fatal(error.to_string())));
+            // Without a receiver the worker has ended and takes nothing over.
+            let _ = answer_to.send(Answer::Found(takeover, found)).await;
+        });
+    }
+
+    /// Goes on where the last owners stood; asks again if the coordinator did not answer.
+    pub(super) fn take_over(&mut self, takeover: Takeover, found: Found, now: Instant) -> Result<(), Error> {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the group's offsets are not known yet, asking again");
+                self.ask_for_plans(takeover, PAUSE);
+                return Ok(());
+            }
+        };
+        let (mut accepted, mut halted) = (Vec::new(), Vec::new());
+        for (slot, source) in takeover.partitions {
+            let one = found.iter().find(|(found, ..)| *found == source);
+            let (base, text) = one.map_or((None, ""), |(_, base, text)| (*base, text.as_str()));
+            let Some(base) = self.begin(slot, base, text, now) else { continue };
+            if self.line.partitions.get(slot).is_some_and(|owned| owned.halted.is_some()) {
+                halted.push(source.clone());
+            }
+            accepted.push((source, base));
+        }
+        // An assignment that the group took back meanwhile is no longer waited for.
+        if !accepted.is_empty() {
+            self.consumer.accept_at(&accepted)?;
+            self.consumer.pause(&halted)?;
+        }
+        Ok(())
+    }
+
+    /// Begins one partition; gives where reading starts, or nothing if it was taken away meanwhile.
+    fn begin(
+        &mut self,
+        slot: Slot,
+        base: Option<Offset>,
+        text: &str,
+        now: Instant,
+    ) -> Option<Option<Offset>> {
+        let ticket = self.line.tickets.next();
+        let owned = self.line.partitions.get_mut(slot)?;
+        let lane = self.line.lanes.get_mut(owned.lane)?;
+        owned.open = lane.open_one(ticket);
+        owned.committed = base;
+        let parsed = base.map_or(Ok(None), |base| Ledger::parse(text, base));
+        let ledger = parsed.unwrap_or_else(|error| {
+            owned.halt(error.to_string());
+            None
+        });
+        let former_until = ledger.as_ref().map_or(now, |ledger| now + time_left(ledger, unix_ms()));
+        let terms =
+            Terms { fingerprint: lane.fingerprint, lease: self.settings.lease, intents_max: INTENTS_MAX };
+        if let Some(found) = &ledger {
+            let planned = found.intents.len();
+            if planned != 0 {
+                tracing::info!(source = %owned.source, planned, "batches of the last owner are cut again");
+            }
+            if planned != 0 && found.fingerprint != terms.fingerprint {
+                tracing::warn!(
+                    source = %owned.source,
+                    "they were planned with another table file; each lands once, in the old or the new shape"
+                );
+            }
+        }
+        let plan = Plan::begin(terms, base, ledger, Lineage(rand::rng().random()));
+        owned.plan = Some(Planning::new(plan, former_until));
+        Some(base)
+    }
+}
+
+/// Batches of one partition that may be open; a search for refused rows cuts some of them further.
+const INTENTS_MAX: usize = 16;
+
+/// How long what the last owner sent may still land. Its clock may differ from ours, so never longer than its
+/// whole lease.
+fn time_left(ledger: &Ledger, now_ms: i64) -> Duration {
+    let age_ms = u64::try_from(now_ms.saturating_sub(ledger.written_ms)).unwrap_or(0);
+    ledger.lease.saturating_sub(Duration::from_millis(age_ms))
+}

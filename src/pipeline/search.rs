@@ -1,0 +1,123 @@
+//! The search for the rows for which a batch was refused, one task after the other.
+//!
+//! Refuses to judge rows: that is the server's. With `exactly_once` every task is a range of its own in the
+//! plan, from where the settled part of the batch ends; it is sent when a commit lists it.
+
+use std::sync::Arc;
+
+use super::flush::{Flushed, Job, Task};
+use super::partitions::Partitions;
+use crate::clickhouse;
+use crate::dead_letter::bisect::{Bisect, Step};
+use crate::record::{Offset, OffsetRange};
+
+/// Inserts that the search may cost before the table pauses.
+const INSERTS_MAX: usize = 256;
+
+/// The search within one batch.
+#[derive(Debug)]
+pub struct Search {
+    bisect: Bisect<Arc<clickhouse::Error>>,
+    /// Refused rows whose records are at rest.
+    buried: usize,
+}
+
+/// What becomes of a batch after one of its tasks.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Every row is in the table or a dead letter.
+    Done,
+    /// The next task goes at once.
+    Next,
+    /// The next task goes after a pause.
+    Paused(String),
+}
+
+impl Job {
+    /// Takes in how the task went, and sets the next one.
+    pub fn advance(&mut self, flushed: Flushed, partitions: &mut Partitions) -> Outcome {
+        if let Flushed::Parked { reason } = flushed {
+            return Outcome::Paused(reason);
+        }
+        self.parked = 0;
+        self.doubt = None;
+        if !matches!(flushed, Flushed::Refused(_)) {
+            self.settle_task(partitions);
+        }
+        let rows = self.sealed.batch.num_rows();
+        let search = match (&mut self.search, flushed) {
+            (None, Flushed::Refused(error)) => {
+                tracing::warn!(rows, %error, "batch refused for its data, looking for the rows");
+                self.search.insert(Search { bisect: Bisect::new(rows, error, INSERTS_MAX), buried: 0 })
+            }
+            (None, _) => return Outcome::Done,
+            (Some(search), flushed) => {
+                match flushed {
+                    Flushed::Refused(error) => search.bisect.answer(Err(error)),
+                    Flushed::Written => search.bisect.answer(Ok(())),
+                    Flushed::Buried | Flushed::Parked { .. } => search.buried += 1,
+                }
+                search
+            }
+        };
+        let mut pause = None;
+        let mut step = search.bisect.step();
+        if step == Step::Paused {
+            search.bisect.allow(INSERTS_MAX);
+            step = search.bisect.step();
+            pause = Some(format!(
+                "many rows are refused for their data: {} found with {INSERTS_MAX} more inserts, \
+                 the search goes on after a pause",
+                search.buried
+            ));
+        }
+        self.task = match (search.bisect.guilty().get(search.buried), step) {
+            (Some((row, error)), _) => Task::Bury(*row, Arc::clone(error)),
+            (None, Step::Insert(piece)) => Task::Insert(piece),
+            (None, Step::Done | Step::Paused) => return Outcome::Done,
+        };
+        self.plan_task(partitions);
+        pause.map_or(Outcome::Next, Outcome::Paused)
+    }
+
+    /// How many rows of it became dead letters.
+    pub fn dead_letters(&self) -> usize {
+        self.search.as_ref().map_or(0, |search| search.buried)
+    }
+
+    /// The task's range has landed.
+    fn settle_task(&mut self, partitions: &mut Partitions) {
+        let Some(planned) = &mut self.planned else { return };
+        let Some(owned) = partitions.get_mut(planned.slot) else { return };
+        let Some(planning) = &mut owned.plan else { return };
+        planning.plan.landed(planned.range);
+        owned.watermark.settle_below(self.ticket, planned.range.next);
+        planning.plan.settle(&owned.watermark);
+        planned.range.first = planned.range.next;
+    }
+
+    /// Cuts the rest of the batch so that the task has a range of its own at its head.
+    fn plan_task(&mut self, partitions: &mut Partitions) {
+        let next = self.task_end();
+        let Some(planned) = &mut self.planned else { return };
+        let rest = OffsetRange { first: planned.range.first, next: planned.end };
+        planned.range.next = next.unwrap_or(planned.end);
+        let cuts: Vec<Offset> =
+            (planned.range.next < rest.next).then_some(planned.range.next).into_iter().collect();
+        let owned = partitions.get_mut(planned.slot);
+        if let Some(planning) = owned.and_then(|owned| owned.plan.as_mut()) {
+            planning.plan.recut(rest, &cuts);
+        }
+    }
+
+    /// The offset at which the task's range ends; `None` at the end of the batch.
+    fn task_end(&self) -> Option<Offset> {
+        match &self.task {
+            Task::Bury(row, _) if row + 1 < self.sealed.batch.num_rows() => {
+                self.offset_of(*row).map(Offset::next)
+            }
+            Task::Insert(rows) if rows.end < self.sealed.batch.num_rows() => self.offset_of(rows.end),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `delivery: exactly_once` against real servers: every record once, whoever is killed, frozen or replaced.
+//!
+//! The table remembers tokens and keeps where each row came from, so every count is by offset.
+
+use std::time::Duration;
+
+use crate::harness::{ClickHouse, Kafka, Penstock, Servers, wait_until};
+use crate::scene::{DEADLINE, PARTITIONS, Scene, events_table};
+
+/// A scene that delivers exactly once, with a session as short as brokers accept.
+fn exact_scene(kafka: &Kafka, ch: &ClickHouse) -> Scene {
+    let mut scene = Scene::with_table(kafka, ch, |topic| {
+        events_table(topic, "settings: {non_replicated_deduplication_window: 10000}\n")
+    });
+    scene.config = scene
+        .config
+        .set("delivery", "exactly_once")
+        .set("kafka.session_timeout", "6s")
+        .set("clickhouse.insert_timeout", "5s")
+        .set("exactly_once.lease", "20s");
+    scene
+}
+
+fn expect_no_doubles(scene: &Scene) {
+    assert_eq!(scene.sql("count() - uniqExact(_partition, _offset)"), "0", "nothing is there twice");
+}
+
+#[test]
+fn every_record_lands_once_and_is_committed() {
+    let servers = Servers::shared();
+    let mut scene = exact_scene(&servers.kafka, &servers.clickhouse);
+    scene.publish(5_000);
+    scene.publish_raw("not json");
+    scene.run_to_end();
+    assert_eq!(scene.sql("count()"), (scene.published() - 1).to_string());
+    expect_no_doubles(&scene);
+    scene.expect_committed(Duration::from_secs(5));
+    assert_eq!(scene.kafka.read_all(&scene.dead_topic()).len(), 1);
+    scene.run_to_end();
+    assert_eq!(
+        scene.sql("count()"),
+        (scene.published() - 1).to_string(),
+        "what is committed is not read again"
+    );
+}
+
+#[test]
+fn three_refused_rows_in_a_hundred_thousand_cost_few_inserts() {
+    let servers = Servers::shared();
+    let mut scene = exact_scene(&servers.kafka, &servers.clickhouse);
+    scene.config = scene.config.set("batch.age_max", "30s").set("batch.rows_max", 100_000);
+    scene.ch.query(&format!(
+        "ALTER TABLE {}.events ADD CONSTRAINT not_magic CHECK n NOT IN (7, 44444, 99999)",
+        scene.database.name
+    ));
+    scene.kafka.produce(&scene.topic, 2, (0..100_000).map(|n| format!("{{\"n\":{n},\"text\":\"\"}}")));
+    let mut process = Penstock::run(&scene.config);
+    wait_until(DEADLINE, "the others land", || scene.landed() == 99_997);
+    wait_until(DEADLINE, "the refused ones are dead letters", || {
+        process.metric("penstock_dlq_records_total", &["outcome=\"ok\""]) == Some(3.0)
+    });
+    let inserts = process.metric("penstock_insert_attempts_total", &[]).unwrap();
+    process.sigterm();
+    assert_eq!(process.wait_exit(DEADLINE), Some(0));
+    eprintln!("{inserts} inserts");
+    assert!(inserts <= 65.0, "{inserts} inserts: one, and at most 64 to find the rows");
+    assert_eq!(scene.sql("count(), countIf(n IN (7, 44444, 99999))"), "99997\t0");
+    expect_no_doubles(&scene);
+    scene.expect_committed(Duration::from_secs(5));
+}
+
+#[test]
+fn killed_again_and_again_every_record_is_there_once() {
+    let servers = Servers::shared();
+    let mut scene = exact_scene(&servers.kafka, &servers.clickhouse);
+    scene.config = scene.config.set("kafka.instance_id", "one").set("batch.age_max", "50ms");
+    for round in 0..6 {
+        let mut process = Penstock::run(&scene.config);
+        process.wait_ready();
+        let before = scene.landed();
+        scene.publish(500);
+        wait_until(DEADLINE, "rows go on being written", || before < scene.landed());
+        scene.publish(100 * round);
+        process.kill9();
+    }
+    scene.run_to_end();
+    scene.expect_all(DEADLINE);
+    expect_no_doubles(&scene);
+    scene.expect_committed(Duration::from_secs(5));
+}
+
+#[test]
+fn a_zombie_changes_nothing() {
+    let servers = Servers::shared();
+    let mut scene = exact_scene(&servers.kafka, &servers.clickhouse);
+    let mut zombie = Penstock::run(&scene.config);
+    zombie.wait_ready();
+    scene.publish(2_000);
+    wait_until(DEADLINE, "rows go on being written", || 0 < scene.landed());
+    scene.publish(2_000);
+    zombie.stop();
+    let stopped = std::time::Instant::now();
+    let mut other = Penstock::run(&scene.config);
+    other.wait_ready();
+    scene.expect_all(DEADLINE);
+    wait_until(DEADLINE, "three session timeouts", || Duration::from_secs(18) <= stopped.elapsed());
+    scene.publish(500);
+    zombie.cont();
+    scene.publish(500);
+    scene.expect_all(DEADLINE);
+    let owned = |p: &Penstock| p.metric("penstock_assigned_partitions", &[]).unwrap_or(0.0);
+    wait_until(DEADLINE, "the zombie is a member again", || {
+        owned(&zombie) + owned(&other) == f64::from(PARTITIONS) && 0.0 < owned(&zombie)
+    });
+    scene.publish(500);
+    scene.expect_all(DEADLINE);
+    expect_no_doubles(&scene);
+    for process in [&mut zombie, &mut other] {
+        process.sigterm();
+        assert_eq!(process.wait_exit(DEADLINE), Some(0));
+    }
+    expect_no_doubles(&scene);
+    scene.expect_committed(Duration::from_secs(5));
+}
