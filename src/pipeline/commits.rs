@@ -117,7 +117,7 @@ impl Owned {
         settled && self.watermark.is_settled() && self.to_commit(now, 0).is_none()
     }
 
-    fn acknowledged(&mut self, commit: &Commit) {
+    pub fn acknowledged(&mut self, commit: &Commit) {
         self.committed = Some(commit.offset);
         if let (Some(planning), Some(snapshot)) = (&mut self.plan, &commit.snapshot) {
             planning.plan.acknowledged(snapshot);

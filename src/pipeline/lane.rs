@@ -217,6 +217,11 @@ impl Lane {
 
     /// Whether nothing of this lane is on its way.
     pub fn is_settled(&self) -> bool {
-        self.opens.iter().all(|open| open.buffer.is_empty()) && self.queue.is_empty() && self.in_flight == 0
+        self.opens.iter().all(|open| open.buffer.is_empty()) && self.is_idle()
+    }
+
+    /// Whether no closed batch is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.in_flight == 0
     }
 }

@@ -177,6 +177,10 @@ impl Partitions {
         self.owned.iter().map(|(slot, owned)| (*slot, owned))
     }
 
+    pub fn slots_mut(&mut self) -> impl Iterator<Item = (Slot, &mut Owned)> {
+        self.owned.iter_mut().map(|(slot, owned)| (*slot, owned))
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Owned> {
         self.owned.values_mut()
     }

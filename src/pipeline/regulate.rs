@@ -6,8 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::lane::Lane;
+use super::partitions::Owned;
 use super::worker::Worker;
 use super::{Error, Line};
+use crate::batch::Slot;
 use crate::record::TopicPartition;
 
 /// How long a stop may be sat out before the partitions are paused.
@@ -19,6 +22,8 @@ pub struct Regulator {
     blocked: Vec<bool>,
     /// The budget or the dead letters stop all lanes.
     all_blocked: bool,
+    /// The one partition that is read although all are stopped.
+    exempt: Option<Slot>,
     /// Since when reading has been stopped for partitions that are not paused.
     held_since: Option<Instant>,
     /// Fewest records that the limits of speed allow in a tenth of a second.
@@ -30,6 +35,7 @@ impl Regulator {
         Regulator {
             blocked: vec![false; lanes],
             all_blocked: false,
+            exempt: None,
             held_since: None,
             paced_turn: records_per_second_min.map(|n| (n as usize / 10).max(1)),
         }
@@ -38,6 +44,11 @@ impl Regulator {
     /// Whether this turn takes nothing in: reading is stopped and the partitions are not paused.
     pub fn holds(&self) -> bool {
         self.held_since.is_some()
+    }
+
+    /// Whether this partition is not to be read.
+    fn stops(&self, slot: Slot, lane: usize) -> bool {
+        self.exempt != Some(slot) && self.blocked.get(lane).copied().unwrap_or(false)
     }
 
     /// Records to take in per turn: fewer where a limit of speed makes bursts unwelcome.
@@ -51,6 +62,18 @@ impl Line {
     fn is_full(&self, was: bool, letters_have_room: bool) -> bool {
         let memory = if was { !self.budget.has_recovered() } else { self.budget.is_full() };
         memory || (!letters_have_room && !self.letters.is_empty())
+    }
+
+    /// A partition to read on when the memory is full of batches that cannot be closed before their last owner's
+    /// end of them, and so would hold it for ever. One at a time goes over the budget by at most its batch.
+    pub(super) fn stuck(&self) -> Option<Slot> {
+        if !self.is_exact || !self.letters.is_empty() || !self.lanes.iter().all(Lane::is_idle) {
+            return None;
+        }
+        let replaying = |(_, owned): &(Slot, &Owned)| {
+            owned.plan.as_ref().is_some_and(|planning| planning.boundary().is_some())
+        };
+        self.partitions.slots().filter(replaying).map(|(slot, _)| slot).min()
     }
 }
 
@@ -80,6 +103,7 @@ impl Worker {
                 *blocked = true;
             }
         }
+        self.regulator.exempt = if full { self.line.stuck() } else { None };
         self.resume_unblocked()?;
         if !self.has_blocked_unpaused() {
             self.regulator.held_since = None;
@@ -104,12 +128,9 @@ impl Worker {
         }
     }
 
-    fn is_blocked(&self, lane: usize) -> bool {
-        self.regulator.blocked.get(lane).copied().unwrap_or(false)
-    }
-
     fn has_blocked_unpaused(&self) -> bool {
-        self.line.partitions.iter().any(|o| !o.paused && !o.closing && self.is_blocked(o.lane))
+        let mut slots = self.line.partitions.slots();
+        slots.any(|(slot, o)| !o.paused && !o.closing && self.regulator.stops(slot, o.lane))
     }
 
     fn pause_blocked(&mut self) -> Result<(), Error> {
@@ -133,10 +154,9 @@ impl Worker {
 
     /// Marks the partitions whose pause has to change, and gives them.
     fn switch(&mut self, pause: bool) -> Vec<TopicPartition> {
-        let blocked = &self.regulator.blocked;
         let mut all = Vec::new();
-        for owned in self.line.partitions.iter_mut() {
-            let wanted = blocked.get(owned.lane).copied().unwrap_or(false);
+        for (slot, owned) in self.line.partitions.slots_mut() {
+            let wanted = self.regulator.stops(slot, owned.lane);
             if !owned.closing && wanted == pause && owned.paused != pause {
                 owned.paused = pause;
                 all.push(owned.source.clone());

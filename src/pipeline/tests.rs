@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use super::flush::{Job, Target};
+use super::commits::Commit;
+use super::flush::{Flushed, Job, Target, Task};
+use super::partitions::Owned;
+use super::planning::Planning;
+use super::search::Outcome;
 use super::*;
 use crate::decode::{self, Decoder};
+use crate::delivery::plan::Terms;
+use crate::delivery::{Ledger, Lineage, Plan};
 use crate::record::{Offset, Partition, Position, TopicPartition};
 use crate::schema::parse_table;
 
@@ -144,4 +150,175 @@ fn a_full_lane_stops_reading_until_half_is_gone() {
     assert!(line.lanes[0].is_blocked(true, now));
     line.lanes[0].park(first, "busy".to_owned(), now);
     assert!(line.lanes[0].is_blocked(true, now), "a parked table stays blocked");
+}
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A line of `exactly_once` with one partition, which goes on from `base` and what its last owner committed.
+fn planned_line(base: i64, text: &str) -> Line {
+    let mut line = line();
+    line.is_exact = true;
+    line.partitions.remove(&source(1));
+    let terms = Terms { fingerprint: 1, lease: LEASE, intents_max: 4 };
+    let ledger = Ledger::parse(text, Offset(base)).unwrap();
+    let plan = Plan::begin(terms, Some(Offset(base)), ledger, Lineage(9));
+    let open = line.lanes[0].open_one(line.tickets.next());
+    let owned = line.partitions.by_source(&source(0)).unwrap();
+    owned.open = open;
+    owned.committed = Some(Offset(base));
+    owned.plan = Some(Planning::new(plan, Instant::now()));
+    line
+}
+
+impl Line {
+    fn owned(&mut self) -> &mut Owned {
+        self.partitions.by_source(&source(0)).unwrap()
+    }
+
+    /// Commits what is to be committed; gives it.
+    fn commit(&mut self, now: Instant) -> Commit {
+        let commit = self.owned().to_commit(now, 0).unwrap();
+        self.owned().acknowledged(&commit);
+        commit
+    }
+
+    /// A task of a batch went this way.
+    fn flushed(&mut self, job: &mut Job, flushed: Flushed) -> Outcome {
+        let outcome = job.advance(flushed, &mut self.partitions);
+        if matches!(outcome, Outcome::Done) {
+            self.lanes[0].done();
+            self.owned().settle(job.ticket);
+        }
+        outcome
+    }
+}
+
+fn refused() -> Flushed {
+    Flushed::Refused(Arc::new(crate::clickhouse::Error::Closed))
+}
+
+#[test]
+fn a_planned_batch_is_sent_after_its_commit_and_cut_again_by_the_next_owner() {
+    let now = Instant::now();
+    let mut line = planned_line(10, "");
+    for offset in 10..14 {
+        line.feed(0, offset, "{\"n\":1}");
+    }
+    assert!(line.next_job(now).is_none(), "no commit lists the batch yet");
+    let committed = line.commit(now);
+    assert_eq!(committed.offset, Offset(10));
+    let mut job = line.next_job(now).unwrap();
+    assert_eq!(job.planned.unwrap().range.to_string(), "[10, 13)");
+    assert!(line.owned().to_commit(now, 0).is_none(), "the open batch is not planned yet");
+
+    // Somebody else takes over, with larger batches and before anything is settled.
+    let text = committed.snapshot.unwrap().text;
+    let mut taker = planned_line(10, &text);
+    taker.lanes[0].limits.rows_max = 100;
+    for offset in 10..13 {
+        taker.feed(0, offset, "{\"n\":1}");
+    }
+    assert!(taker.next_job(now).is_none(), "it commits under its own generation first");
+    taker.commit(now);
+    let again = taker.next_job(now).unwrap();
+    assert_eq!(again.planned.unwrap().range, job.planned.unwrap().range);
+    assert_eq!(again.sealed.batch, job.sealed.batch);
+    assert!(again.doubt.is_some(), "the last owner may have sent it");
+
+    assert!(matches!(line.flushed(&mut job, Flushed::Written), Outcome::Done));
+    assert_eq!(line.commit(now).offset, Offset(13));
+}
+
+#[test]
+fn refused_rows_are_found_by_ranges_that_a_commit_lists() {
+    let now = Instant::now();
+    let mut line = planned_line(0, "");
+    for offset in 0..3 {
+        line.feed(0, offset, "{\"n\":1}");
+    }
+    line.commit(now);
+    let mut job = line.next_job(now).unwrap();
+    let (mut landed, mut buried, mut tasks) = (Vec::new(), Vec::new(), 0);
+    loop {
+        tasks += 1;
+        assert!(tasks < 10, "{landed:?} {buried:?}");
+        let flushed = match job.task.clone() {
+            Task::Bury(row, _) => {
+                buried.push(row);
+                Flushed::Buried
+            }
+            Task::Insert(rows) if rows.contains(&1) => refused(),
+            Task::Insert(rows) => {
+                landed.extend(rows);
+                Flushed::Written
+            }
+        };
+        match line.flushed(&mut job, flushed) {
+            Outcome::Done => break,
+            Outcome::Paused(reason) => panic!("{reason}"),
+            Outcome::Next => {
+                line.lanes[0].push_front(job);
+                assert!(line.next_job(now).is_none(), "the new ranges are not committed yet");
+                line.commit(now);
+                job = line.next_job(now).unwrap();
+            }
+        }
+    }
+    assert_eq!((landed, buried), (vec![0, 2], vec![1]));
+    assert_eq!(line.commit(now).offset, Offset(3));
+    assert!(line.owned().is_committed(now) && line.is_settled());
+}
+
+#[test]
+fn records_that_become_no_rows_move_the_offset_and_a_log_that_goes_back_halts() {
+    let now = Instant::now();
+    let mut line = planned_line(5, "");
+    line.feed(0, 5, "{\"n\":300}");
+    line.feed(0, 7, "{\"n\":301}");
+    line.seal_aged(now).unwrap();
+    assert!(line.owned().to_commit(now, 0).is_none(), "it is not old enough");
+    line.seal_aged(now + Duration::from_secs(2)).unwrap();
+    assert_eq!(line.owned().to_commit(now, 0).map(|c| c.offset), None, "the letters are not acknowledged");
+    while let Some(letter) = line.letters.pop_front() {
+        line.owned().settle(letter.ticket);
+    }
+    assert_eq!(line.commit(now).offset, Offset(8));
+    line.feed(0, 3, "{\"n\":1}");
+    assert!(line.owned().halted.as_ref().unwrap().contains("ledger rewind"));
+    line.feed(0, 8, "{\"n\":1}");
+    assert!(
+        line.owned().to_commit(now, 0).is_none() && line.lanes[0].opens.iter().all(|o| o.buffer.is_empty())
+    );
+}
+
+#[test]
+fn what_belongs_to_a_partition_that_is_gone_is_not_sent() {
+    let now = Instant::now();
+    let mut line = planned_line(0, "");
+    for offset in 0..3 {
+        line.feed(0, offset, "{\"n\":1}");
+    }
+    line.commit(now);
+    line.partitions.remove(&source(0));
+    assert!(line.next_job(now).is_none() && line.lanes[0].is_settled());
+}
+
+#[test]
+fn memory_full_of_batches_that_cannot_be_closed_lets_one_partition_read_on() {
+    let now = Instant::now();
+    let mut line = planned_line(10, "");
+    for offset in 10..13 {
+        line.feed(0, offset, "{\"n\":1}");
+    }
+    assert_eq!(line.stuck(), None, "a batch on its way will free its bytes");
+    let text = line.commit(now).snapshot.unwrap().text;
+    let mut taker = planned_line(10, &text);
+    taker.feed(0, 10, "{\"n\":1}");
+    taker.seal_largest(now).unwrap();
+    assert!(taker.lanes[0].is_idle(), "its end is planned, so memory does not close it");
+    let slot = taker.partitions.slot_of(&source(0));
+    assert!(slot.is_some() && taker.stuck() == slot);
+    taker.feed(0, 11, "{\"n\":1}");
+    taker.feed(0, 12, "{\"n\":1}");
+    assert_eq!(taker.stuck(), None);
 }

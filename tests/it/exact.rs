@@ -80,7 +80,7 @@ fn killed_again_and_again_every_record_is_there_once() {
         let before = scene.landed();
         scene.publish(500);
         wait_until(DEADLINE, "rows go on being written", || before < scene.landed());
-        scene.publish(100 * round);
+        scene.publish(100 * (round + 1));
         process.kill9();
     }
     scene.run_to_end();
