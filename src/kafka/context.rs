@@ -19,7 +19,7 @@ use crate::record::{Offset, Partition, TopicPartition};
 use crate::telemetry::metrics::METRICS;
 
 /// Something that happened besides messages.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// Fetching starts once [`super::Consumer::accept`] is called.
     Assigned(Vec<TopicPartition>),
@@ -45,6 +45,8 @@ pub struct Context {
     notices: Mutex<VecDeque<Notice>>,
     pending: AtomicBool,
     closing: AtomicBool,
+    /// The change of the assignment that librdkafka waits for an answer to; never more than one.
+    pub(super) unanswered: Mutex<Option<Notice>>,
     /// Bytes of the longest text of a commit that the brokers were found to keep.
     pub(super) text_kept: AtomicUsize,
 }
@@ -113,11 +115,13 @@ impl ConsumerContext for Context {
             .iter()
             .map(|e| TopicPartition { topic: e.topic().into(), partition: Partition(e.partition()) })
             .collect();
-        self.put(if assigned {
+        let notice = if assigned {
             Notice::Assigned(partitions)
         } else {
             Notice::Revoked { partitions, lost: consumer.assignment_lost() }
-        });
+        };
+        *self.unanswered.lock() = Some(notice.clone());
+        self.put(notice);
     }
 }
 

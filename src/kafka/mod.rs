@@ -39,6 +39,8 @@ pub enum Error {
     Fatal(String),
     #[error("{operation} failed: {source}")]
     Operation { operation: &'static str, source: rdkafka::error::KafkaError },
+    #[error("the group has given the partitions to somebody else")]
+    Lost,
     #[error(
         "the commit of {source_partition} was overwritten at once, by somebody who writes to the same group"
     )]
@@ -56,6 +58,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the group refused a commit because this member is none of it any more.
+    pub fn is_fenced(&self) -> bool {
+        use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+        let refused = [Code::UnknownMemberId, Code::IllegalGeneration, Code::FencedInstanceId];
+        match self {
+            Error::Lost | Error::Overwritten { .. } => true,
+            Error::Operation { source: KafkaError::ConsumerCommit(code), .. } => refused.contains(code),
+            _ => false,
+        }
+    }
+
     /// Whether the brokers could not be reached at all, as opposed to having refused.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Error::Unreachable { .. })
