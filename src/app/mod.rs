@@ -4,6 +4,7 @@
 //! the use was wrong, a server could not be reached, or something failed.
 
 pub mod generate;
+pub mod ledger;
 pub mod progress;
 pub mod query;
 pub mod run;
@@ -55,6 +56,7 @@ impl From<kafka::Error> for Error {
             kafka::Error::MissingTopic { .. }
                 | kafka::Error::MissingDeadLetterTopic { .. }
                 | kafka::Error::Forbidden { .. }
+                | kafka::Error::GroupNotEmpty { .. }
                 | kafka::Error::Create(_)
         );
         match error {

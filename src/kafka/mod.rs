@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod consumer;
 pub mod context;
+pub mod group;
 pub mod producer;
 
 pub use config::Config;
@@ -39,6 +40,10 @@ pub enum Error {
     Fatal(String),
     #[error("{operation} failed: {source}")]
     Operation { operation: &'static str, source: rdkafka::error::KafkaError },
+    #[error(
+        "group `{group}` has members\nhint: end every process of the group; one that was killed stays a member until kafka.session_timeout is over"
+    )]
+    GroupNotEmpty { group: String },
     #[error("the group has given the partitions to somebody else")]
     Lost,
     #[error(

@@ -17,6 +17,7 @@ mod commands;
 mod dev_servers;
 mod failure;
 mod fencing;
+mod ledger;
 mod line;
 mod start;
 mod telemetry;
