@@ -87,6 +87,7 @@ impl Committer {
     }
 
     fn refuse_if_lost(&self) -> Result<(), Error> {
+        refuse_replaced(self.0.context())?;
         if self.0.assignment_lost() { Err(Error::Lost) } else { Ok(()) }
     }
 
@@ -186,7 +187,10 @@ impl Consumer {
         if let Some(notice) = self.context.take() {
             return Ok(Event::Notice(notice));
         }
-        match self.inner.poll(timeout) {
+        let polled = self.inner.poll(timeout);
+        // Looked at last: librdkafka reads on in the new topic at the old offset.
+        refuse_replaced(&self.context)?;
+        match polled {
             Some(Ok(message)) => Ok(Event::Record(Message(message))),
             Some(Err(error)) => judge(&error).map(|()| Event::Idle),
             None => Ok(self.context.take().map_or(Event::Idle, Event::Notice)),
@@ -257,6 +261,11 @@ impl Drop for Consumer {
             tracing::warn!(%error, "a rebalance could not be answered while closing");
         }
     }
+}
+
+fn refuse_replaced(context: &Context) -> Result<(), Error> {
+    let replaced = context.replaced.get();
+    replaced.map_or(Ok(()), |topic| Err(Error::TopicReplaced { topic: topic.clone() }))
 }
 
 fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {

@@ -34,6 +34,10 @@ pub enum Error {
         "topic `{topic}` may not be read or described: {reason}\nhint: grant READ and DESCRIBE on it to this user"
     )]
     Forbidden { topic: String, reason: String },
+    #[error(
+        "topic `{topic}` was deleted and made anew while it was read\nhint: start again; the group's offsets went with the old topic, so the new one is read from where kafka.start says"
+    )]
+    TopicReplaced { topic: String },
     #[error("subscribing failed: {0}")]
     Subscribe(#[source] rdkafka::error::KafkaError),
     #[error("the consumer cannot go on: {0}")]

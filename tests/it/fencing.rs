@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use penstock::kafka::context::Notice;
+use penstock::kafka::group::Outsider;
 use penstock::kafka::{Config, Consumer, Error, Event};
 use penstock::record::{Offset, Partition, TopicPartition};
 use penstock::units::Span;
@@ -415,4 +416,52 @@ fn brokers_that_do_not_keep_texts_are_found_out() {
     watched.proxy.spoil_texts();
     let lost = member.commit(&source(&topic, 0), 1, "kept").unwrap_err();
     assert!(matches!(lost, Error::MetadataLost { wrote: 4, found: 4, .. }), "{lost}");
+}
+
+#[test]
+fn a_topic_made_anew_is_noticed_before_anything_of_it_is_read() {
+    let watched = Watched::new();
+    let kafka = &Servers::shared().kafka;
+    let (mut a, config, topic) = alone(&watched.proxy.address(), 1);
+    let only = source(&topic, 0);
+    let read = |a: &mut Member| match a.consumer.poll(Duration::from_millis(50)) {
+        Ok(Event::Record(message)) => Ok(Some(message.to_owned())),
+        other => other.map(|_| None),
+    };
+    kafka.produce(&topic, 0, (0..100).map(|n| format!("old {n}")));
+    wait_until(DEADLINE, "everything is read", || {
+        read(&mut a).unwrap().is_some_and(|record| record.position.offset == Offset(99))
+    });
+    a.commit(&only, 100, "of the old one").unwrap();
+    // Behind its back, and the new one holds records at the offset that it would read next.
+    watched.network.set(Mode::Hang);
+    kafka.delete_topic(&topic);
+    wait_until(DEADLINE, "it is gone", || kafka.partitions(&topic).is_empty());
+    kafka.create_topic(&topic, 1, 1, &[]);
+    kafka.produce(&topic, 0, (0..200).map(|n| format!("new {n}")));
+    assert_eq!(kafka.committed(&config.group, &topic, &[0]), [None]);
+    watched.network.set(Mode::Pass);
+    let mut ended = None;
+    wait_until(DEADLINE, "it is noticed", || {
+        match read(&mut a) {
+            Ok(record) => assert!(record.is_none(), "{record:?}"),
+            Err(error) => ended = Some(error),
+        }
+        ended.is_some()
+    });
+    let replaced = |error: &Error| matches!(error, Error::TopicReplaced { topic: t } if *t == topic);
+    assert!(replaced(&ended.unwrap()) && replaced(&a.commit(&only, 150, "of the old one").unwrap_err()));
+    assert_eq!(kafka.committed(&config.group, &topic, &[0]), [None]);
+}
+
+#[test]
+fn an_outsider_cannot_commit_while_somebody_is_in_the_group() {
+    let (member, config, topic) = alone(&Servers::shared().kafka.brokers, 1);
+    let only = source(&topic, 0);
+    let outsider = Outsider::new(&config).unwrap();
+    let refused = outsider.commit(&[(only.clone(), Offset(3))]).unwrap_err();
+    assert!(matches!(refused, Error::GroupNotEmpty { .. }), "{refused}");
+    assert_eq!(member.committed(&only), (None, String::new()));
+    drop(member);
+    outsider.commit(&[(only, Offset(3))]).unwrap();
 }
