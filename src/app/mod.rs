@@ -5,6 +5,7 @@
 
 pub mod generate;
 mod levels;
+pub mod ledger;
 pub mod progress;
 pub mod query;
 pub mod run;
@@ -56,6 +57,7 @@ impl From<kafka::Error> for Error {
             kafka::Error::MissingTopic { .. }
                 | kafka::Error::MissingDeadLetterTopic { .. }
                 | kafka::Error::Forbidden { .. }
+                | kafka::Error::GroupNotEmpty { .. }
                 | kafka::Error::Create(_)
         );
         match error {

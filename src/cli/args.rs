@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::app::ledger::Target;
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   penstock run --config penstock.yaml
@@ -40,6 +42,15 @@ Examples:
   penstock config check --config penstock.yaml
   penstock config dump
   penstock config schema > penstock.schema.json";
+
+const LEDGER_EXAMPLES: &str = "\
+Examples:
+  penstock ledger show
+  penstock ledger show --topic flights --output json
+  penstock ledger rewind --topic flights --partition 3 --to 120000 --dry-run
+  penstock ledger rewind --topic flights --all-partitions --to earliest --yes
+
+What is set back begins a new history: rows of records that are read again are really inserted again.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -110,6 +121,51 @@ pub struct QueryArgs {
     /// ClickHouse's name of the output format; by --output without it
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = LEDGER_EXAMPLES)]
+pub struct LedgerArgs {
+    #[command(subcommand)]
+    pub command: LedgerCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Prints committed offsets and planned batches; exit code 3 when a plan is damaged
+    Show {
+        /// Of this topic alone; of every topic of the table files without it
+        #[arg(long)]
+        topic: Option<String>,
+        /// Of the partitions with this number alone
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
+        partition: Option<i32>,
+    },
+    /// Commits other offsets, while no process of the group runs
+    Rewind(RewindArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
+pub struct RewindArgs {
+    /// The topic
+    #[arg(long)]
+    pub topic: String,
+    /// Number of the partition
+    #[arg(long, group = "which", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
+    pub partition: Option<i32>,
+    /// Every partition of the topic
+    #[arg(long, group = "which")]
+    pub all_partitions: bool,
+    /// An offset, `earliest`, `latest`, or `committed`, which drops the plan and nothing else
+    #[arg(long, value_name = "OFFSET")]
+    pub to: Target,
+    /// Says what would be done and does nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Does not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Clone, Debug, Args)]

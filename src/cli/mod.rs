@@ -6,6 +6,7 @@
 pub mod args;
 mod config;
 pub mod failure;
+mod ledger;
 pub mod output;
 mod work;
 
@@ -16,7 +17,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use self::args::{CheckArgs, CompletionsArgs, ConfigArgs, GenerateArgs, QueryArgs, RunArgs, SchemaArgs};
+use self::args::{
+    CheckArgs, CompletionsArgs, ConfigArgs, GenerateArgs, LedgerArgs, QueryArgs, RunArgs, SchemaArgs,
+};
 pub use self::failure::Failure;
 use self::work::Call;
 use crate::config::Inputs;
@@ -26,7 +29,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage, configuration or table file
-  3  differences were found
+  3  differences were found, or a damaged plan
   4  a server could not be reached
   5  stopped before everything was written and committed
 
@@ -81,6 +84,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Runs one statement in ClickHouse
     Query(QueryArgs),
+    /// Shows how far the group is and what it has planned, and sets it back
+    Ledger(LedgerArgs),
     /// Shows and checks the configuration
     Config(ConfigArgs),
     /// Prints a completion script for a shell
@@ -148,6 +153,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Schema(args) => call(environment, out)?.schema(&args),
         Command::Generate(args) => call(environment, out)?.generate(&args),
         Command::Query(args) => call(environment, out)?.query(&args),
+        Command::Ledger(args) => call(environment, out)?.ledger(&args),
         Command::Config(args) => config::run(args, &global, environment, out),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -105,6 +105,6 @@ pub fn refetch(config: &Config, position: &Position, timeout: Duration) -> Resul
     Err(failed("no answer in time".to_owned()))
 }
 
-fn unreachable_brokers(config: &Config, source: rdkafka::error::KafkaError) -> Error {
+pub(super) fn unreachable_brokers(config: &Config, source: rdkafka::error::KafkaError) -> Error {
     Error::Unreachable { brokers: config.brokers.join(","), timeout_s: METADATA_TIMEOUT.as_secs(), source }
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use super::config::{Config, Isolation, Mechanism, Protocol, Security, Start};
 
@@ -54,6 +55,9 @@ pub fn consumer(config: &Config, member: usize) -> ClientConfig {
         client.set("group.instance.id", name);
     }
     overrides(&mut client, config);
+    // Only the log of metadata tells that a topic was made anew (see `context`).
+    let more = config.client.get("debug").map(|names| format!(",{names}")).unwrap_or_default();
+    client.set("debug", format!("metadata{more}")).set_log_level(RDKafkaLogLevel::Debug);
     client
 }
 

@@ -53,7 +53,8 @@ impl Committer {
     /// that was found kept before is read back.
     ///
     /// # Errors
-    /// Also when a single partition was refused; others of the call may have been committed.
+    /// Also when a single partition was refused; others of the call may have been committed. Nothing is sent once
+    /// the assignment is lost: the client names no generation then, and an empty group would take it.
     pub fn commit(&self, offsets: &[(TopicPartition, Offset, String)]) -> Result<(), Error> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (source, offset, metadata) in offsets {
@@ -61,7 +62,9 @@ impl Committer {
             element.set_offset(KafkaOffset::Offset(offset.0)).map_err(operation("preparing a commit"))?;
             element.set_metadata(metadata);
         }
+        self.refuse_if_lost()?;
         self.0.commit(&list, CommitMode::Sync).map_err(operation("committing"))?;
+        self.refuse_if_lost()?;
         let kept = &self.0.context().text_kept;
         let longest = offsets.iter().map(|(.., text)| text.len()).max().unwrap_or(0);
         if kept.load(Ordering::Acquire) < longest {
@@ -81,6 +84,11 @@ impl Committer {
         timeout: Duration,
     ) -> Result<Vec<(TopicPartition, Option<Offset>, String)>, Error> {
         committed(&self.0, partitions, timeout)
+    }
+
+    fn refuse_if_lost(&self) -> Result<(), Error> {
+        refuse_replaced(self.0.context())?;
+        if self.0.assignment_lost() { Err(Error::Lost) } else { Ok(()) }
     }
 
     fn compare(&self, wrote: &[(TopicPartition, Offset, String)]) -> Result<(), Error> {
@@ -179,7 +187,10 @@ impl Consumer {
         if let Some(notice) = self.context.take() {
             return Ok(Event::Notice(notice));
         }
-        match self.inner.poll(timeout) {
+        let polled = self.inner.poll(timeout);
+        // Looked at last: librdkafka reads on in the new topic at the old offset.
+        refuse_replaced(&self.context)?;
+        match polled {
             Some(Ok(message)) => Ok(Event::Record(Message(message))),
             Some(Err(error)) => judge(&error).map(|()| Event::Idle),
             None => Ok(self.context.take().map_or(Event::Idle, Event::Notice)),
@@ -204,6 +215,7 @@ impl Consumer {
             }
         }
         acknowledge(&self.inner, &list, true).map_err(failed())?;
+        self.context.unanswered.lock().take();
         self.held.lock().extend(partitions.iter().map(|(source, _)| source.clone()));
         Ok(())
     }
@@ -215,7 +227,9 @@ impl Consumer {
         let mut held = self.held.lock();
         let ours: Vec<_> = partitions.iter().filter(|source| held.remove(source)).cloned().collect();
         drop(held);
-        acknowledge(&self.inner, &list_of(&ours), false).map_err(operation("giving back partitions"))
+        acknowledge(&self.inner, &list_of(&ours), false).map_err(operation("giving back partitions"))?;
+        self.context.unanswered.lock().take();
+        Ok(())
     }
 
     /// A handle for committing from another thread.
@@ -236,7 +250,22 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.context.close();
+        // Without an answer librdkafka would wait for ever to be closed.
+        let unanswered = self.context.unanswered.lock().take();
+        let answer = match unanswered {
+            Some(Notice::Assigned(partitions)) => self.accept(&partitions),
+            Some(Notice::Revoked { partitions, .. }) => self.release(&partitions),
+            _ => Ok(()),
+        };
+        if let Err(error) = answer {
+            tracing::warn!(%error, "a rebalance could not be answered while closing");
+        }
     }
+}
+
+fn refuse_replaced(context: &Context) -> Result<(), Error> {
+    let replaced = context.replaced.get();
+    replaced.map_or(Ok(()), |topic| Err(Error::TopicReplaced { topic: topic.clone() }))
 }
 
 fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {

@@ -4,11 +4,12 @@
 //! it has fenced what was taken away (invariant I2). Callbacks run inside `poll`, on the polling thread.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
@@ -19,7 +20,7 @@ use crate::record::{Offset, Partition, TopicPartition};
 use crate::telemetry::metrics::METRICS;
 
 /// Something that happened besides messages.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// Fetching starts once [`super::Consumer::accept`] is called.
     Assigned(Vec<TopicPartition>),
@@ -45,6 +46,10 @@ pub struct Context {
     notices: Mutex<VecDeque<Notice>>,
     pending: AtomicBool,
     closing: AtomicBool,
+    /// The change of the assignment that librdkafka waits for an answer to; never more than one.
+    pub(super) unanswered: Mutex<Option<Notice>>,
+    /// A topic that was deleted and made anew under its name, with other records at the same offsets.
+    pub(super) replaced: OnceLock<String>,
     /// Bytes of the longest text of a commit that the brokers were found to keep.
     pub(super) text_kept: AtomicUsize,
 }
@@ -93,6 +98,14 @@ impl ClientContext for Context {
         self.put(Notice::Progress(all));
     }
 
+    /// That a topic has another id is told in the log alone; it is told before anything of the new one is read.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let Some(topic) = replaced(message) {
+            let _ = self.replaced.set(topic.to_owned());
+        }
+        DefaultClientContext.log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         count_error(&error);
         tracing::warn!(%error, reason, "kafka client error");
@@ -113,12 +126,24 @@ impl ConsumerContext for Context {
             .iter()
             .map(|e| TopicPartition { topic: e.topic().into(), partition: Partition(e.partition()) })
             .collect();
-        self.put(if assigned {
+        let notice = if assigned {
             Notice::Assigned(partitions)
         } else {
             Notice::Revoked { partitions, lost: consumer.assignment_lost() }
-        });
+        };
+        *self.unanswered.lock() = Some(notice.clone());
+        self.put(notice);
     }
+}
+
+/// The topic that this line of librdkafka's log says has another id than before.
+fn replaced(message: &str) -> Option<&str> {
+    /// What an unknown id looks like: 16 bytes of zero.
+    const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+    let (before, ids) = message.split_once(" changed id from ")?;
+    let (_, topic) = before.rsplit_once("Topic ")?;
+    let (old, new) = ids.split_once(" to ")?;
+    (old != NONE && new != NONE).then_some(topic)
 }
 
 /// Tells librdkafka that an assignment or its taking away has been acted upon.
@@ -154,4 +179,19 @@ pub(super) fn count_error(error: &KafkaError) {
         _ => "other",
     };
     METRICS.kafka_errors.with_label_values(&[kind]).inc();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_topic_that_had_another_id_was_made_anew() {
+        let line = |old, new| format!("[thrd:main]: Topic a.b changed id from {old} to {new}");
+        let none = "AAAAAAAAAAAAAAAAAAAAAA";
+        assert_eq!(replaced(&line("lR24vUzyRI6tT1oQsaS2dQ", "qRqdeajnTbOt/hMOGSpz8A")), Some("a.b"));
+        assert_eq!(replaced(&line(none, "qRqdeajnTbOt/hMOGSpz8A")), None);
+        assert_eq!(replaced(&line("qRqdeajnTbOt/hMOGSpz8A", none)), None);
+        assert_eq!(replaced("[thrd:main]: Topic a.b partition 0 Leader 1"), None);
+    }
 }

@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod consumer;
 pub mod context;
+pub mod group;
 pub mod producer;
 
 pub use config::Config;
@@ -33,12 +34,22 @@ pub enum Error {
         "topic `{topic}` may not be read or described: {reason}\nhint: grant READ and DESCRIBE on it to this user"
     )]
     Forbidden { topic: String, reason: String },
+    #[error(
+        "topic `{topic}` was deleted and made anew while it was read\nhint: start again; the group's offsets went with the old topic, so the new one is read from where kafka.start says"
+    )]
+    TopicReplaced { topic: String },
     #[error("subscribing failed: {0}")]
     Subscribe(#[source] rdkafka::error::KafkaError),
     #[error("the consumer cannot go on: {0}")]
     Fatal(String),
     #[error("{operation} failed: {source}")]
     Operation { operation: &'static str, source: rdkafka::error::KafkaError },
+    #[error(
+        "group `{group}` has members\nhint: end every process of the group; one that was killed stays a member until kafka.session_timeout is over"
+    )]
+    GroupNotEmpty { group: String },
+    #[error("the group has given the partitions to somebody else")]
+    Lost,
     #[error(
         "the commit of {source_partition} was overwritten at once, by somebody who writes to the same group"
     )]
@@ -56,6 +67,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the group refused a commit because this member is none of it any more.
+    pub fn is_fenced(&self) -> bool {
+        use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+        let refused = [Code::UnknownMemberId, Code::IllegalGeneration, Code::FencedInstanceId];
+        match self {
+            Error::Lost | Error::Overwritten { .. } => true,
+            Error::Operation { source: KafkaError::ConsumerCommit(code), .. } => refused.contains(code),
+            _ => false,
+        }
+    }
+
     /// Whether the brokers could not be reached at all, as opposed to having refused.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Error::Unreachable { .. })

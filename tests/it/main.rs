@@ -18,6 +18,7 @@ mod dev_servers;
 mod exact;
 mod failure;
 mod fencing;
+mod ledger;
 mod line;
 mod start;
 mod telemetry;

@@ -52,6 +52,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "columns",
             "batch",
             "clickhouse",
+            "delivery",
             "dead_letter",
             "schema",
             "record",

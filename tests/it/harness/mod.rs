@@ -12,6 +12,7 @@ mod http;
 mod kafka;
 mod penstock;
 mod servers;
+mod sniff;
 
 use std::collections::HashSet;
 use std::net::TcpListener;
@@ -25,6 +26,7 @@ pub use http::{Response, get, post};
 pub use kafka::{Kafka, Message, PrivateKafka};
 pub use penstock::{Penstock, PenstockConfig};
 pub use servers::{Servers, Signal, dev_servers};
+pub use sniff::{KafkaProxy, Stamp};
 
 /// A name that no other test, thread, or run uses: letters, digits, underscores.
 pub fn fresh_name(prefix: &str) -> String {
