@@ -3,9 +3,11 @@
 //! Refuses to know Kafka's client and ClickHouse's: positions and tickets only. `at_least_once` rests on
 //! one rule kept by [`Watermark`]: an offset may be committed only when everything below it is settled
 //! (invariant I1). [`token`] names a batch by what is in it, so that a repeated insert of the same batch
-//! can be recognised by the server.
+//! can be recognised by the server; [`Tally`] counts what became of each offset, for the audit.
 
+pub mod tally;
 pub mod token;
 pub mod watermark;
 
+pub use tally::{Stretch, Tally};
 pub use watermark::{Ticket, Watermark};

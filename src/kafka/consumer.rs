@@ -50,7 +50,11 @@ impl Committer {
     }
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    pub(super) fn new(message: BorrowedMessage<'a>) -> Message<'a> {
+        Message(message)
+    }
+
     pub fn record(&self) -> Record<'_> {
         Record {
             topic: self.0.topic(),
@@ -160,7 +164,7 @@ fn operation(operation: &'static str) -> impl Fn(KafkaError) -> Error {
 }
 
 /// Passing trouble is counted and logged, since librdkafka goes on by itself; the rest ends the member.
-fn judge(error: &KafkaError) -> Result<(), Error> {
+pub(super) fn judge(error: &KafkaError) -> Result<(), Error> {
     use RDKafkaErrorCode as Code;
     count_error(error);
     let fatal = match error {

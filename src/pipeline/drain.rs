@@ -82,7 +82,8 @@ impl Worker {
 
     fn let_go(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
         for source in partitions {
-            if let Some(owned) = self.line.partitions.remove(source) {
+            if let Some(mut owned) = self.line.partitions.remove(source) {
+                self.audit.offer(&mut owned);
                 self.reporter.forget(owned);
             }
         }

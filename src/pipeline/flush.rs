@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Error;
-use crate::batch::{Sealed, Share};
+use crate::batch::{Sealed, Share, Slot};
 use crate::clickhouse::{self, Class, Insert};
 use crate::dead_letter::bisect::{Bisect, Step};
 use crate::dead_letter::{Cause, DeadLetter, Sink};
 use crate::decode::Reason;
 use crate::delivery::{Ticket, token};
 use crate::kafka;
-use crate::record::{OwnedRecord, Position, TopicPartition};
+use crate::record::{Offset, OwnedRecord, Position, TopicPartition};
 
 /// Inserts that the search for refused rows may cost; beyond it the fault is not in single rows.
 const ISOLATION_INSERTS_MAX: usize = 256;
@@ -49,6 +49,14 @@ pub struct Job {
     pub search: Option<Search>,
     /// How many of the refused rows are acknowledged dead letters.
     pub buried: usize,
+}
+
+impl Job {
+    /// The records of the rows that were refused so far.
+    pub fn refused(&self) -> Vec<(Slot, Offset)> {
+        let guilty = self.search.iter().flat_map(Search::guilty);
+        guilty.filter_map(|(row, _)| self.sealed.provenance.locate(*row)).collect()
+    }
 }
 
 type Search = Bisect<Arc<clickhouse::Error>>;

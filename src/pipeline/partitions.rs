@@ -9,7 +9,7 @@ use std::time::Instant;
 use ahash::AHashMap;
 
 use crate::batch::Slot;
-use crate::delivery::Watermark;
+use crate::delivery::{Tally, Watermark};
 use crate::record::{Offset, Partition, Record, TopicPartition};
 
 /// One owned partition.
@@ -19,6 +19,8 @@ pub struct Owned {
     /// Index of the lane that its records go to.
     pub lane: usize,
     pub watermark: Watermark,
+    /// What became of each offset, until it is audited.
+    pub tally: Tally,
     /// The offset that Kafka has acknowledged.
     pub committed: Option<Offset>,
     /// The group wants it back: nothing more is taken in.
@@ -83,6 +85,7 @@ impl Partitions {
             source,
             lane,
             watermark: Watermark::default(),
+            tally: Tally::default(),
             committed: None,
             closing: false,
             paused: false,

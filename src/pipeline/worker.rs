@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::Audit;
 use super::commits::Commits;
 use super::drain::{Revocation, Stopping};
 use super::flush::{Flushed, Flusher, Job, unix_ms};
@@ -39,6 +40,7 @@ pub struct Worker {
     pub regulator: Regulator,
     pub reporter: Reporter,
     pub commits: Commits,
+    pub audit: Audit,
     pub revocation: Option<Revocation>,
     pub stopping: Option<Stopping>,
     pub settings: Settings,
@@ -85,7 +87,9 @@ impl Worker {
             self.commit(now);
             self.finish_revocation(now)?;
             self.report(now);
+            self.audit.turn(&mut self.line.partitions, now);
             if let Some(drained) = self.finish_stopping(now)? {
+                self.audit.offer_all(&mut self.line.partitions);
                 return Ok(drained);
             }
         }
@@ -184,6 +188,11 @@ impl Worker {
                     Flushed::Parked { reason } => return lane.park(*job, reason, now),
                 };
                 lane.done();
+                for (slot, offset) in job.refused() {
+                    if let Some(owned) = self.line.partitions.get_mut(slot) {
+                        owned.tally.refused(offset);
+                    }
+                }
                 for source in &job.sources {
                     if let Some(owned) = self.line.partitions.get_mut(source.share.slot) {
                         owned.watermark.settle(job.ticket);
