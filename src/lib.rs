@@ -25,6 +25,9 @@ pub mod delivery;
 
 pub mod dead_letter;
 
+// Proof that nothing is missing.
+pub mod audit;
+
 // Events to try it with.
 pub mod generate;
 

@@ -101,7 +101,8 @@ async fn parquet(
     Ok(published)
 }
 
-fn bar(count: u64) -> ProgressBar {
+/// A bar on a terminal; nothing elsewhere.
+pub(super) fn bar(count: u64) -> ProgressBar {
     let bar = ProgressBar::new(count);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {per_sec} {msg}") {
         bar.set_style(style);

@@ -3,9 +3,10 @@
 //! Refuses to parse arguments and to print: what a command found is given back. Each error says whether
 //! the use was wrong, a server could not be reached, or something failed.
 
+pub mod audit;
 pub mod generate;
-mod levels;
 pub mod ledger;
+mod levels;
 pub mod progress;
 pub mod query;
 pub mod run;
@@ -72,6 +73,7 @@ impl From<crate::pipeline::Error> for Error {
     fn from(error: crate::pipeline::Error) -> Self {
         match error {
             crate::pipeline::Error::Kafka(error) => error.into(),
+            crate::pipeline::Error::Audit(error) => error.into(),
             error @ (crate::pipeline::Error::Decode { .. }
             | crate::pipeline::Error::TopicTwice { .. }
             | crate::pipeline::Error::Pattern { .. }

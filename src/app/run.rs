@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::{Error, connect, levels, runtime, tables};
 use crate::clickhouse::Client;
 use crate::config::{Config, Loaded, check_sources};
+use crate::pipeline::config::Delivery;
 use crate::pipeline::{Parts, Pipeline, Snapshot, Summary};
 use crate::telemetry::health::{Health, State};
 use crate::telemetry::metrics::METRICS;
@@ -77,6 +78,8 @@ async fn prepare(
         batch: config.batch.clone(),
         dead_letter: config.dead_letter.clone(),
         decode: config.decode.clone(),
+        audit: config.audit.clone(),
+        doubles_allowed: config.delivery == Delivery::AtLeastOnce,
         limits: config.limits.clone(),
         memory_bytes_max: config.memory.budget.0.saturating_sub(prefetch),
         drain_max: config.shutdown.drain.0,

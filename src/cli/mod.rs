@@ -4,6 +4,7 @@
 //! to the standard error with their causes and hints, results to the standard output.
 
 pub mod args;
+mod audit;
 mod config;
 pub mod failure;
 mod ledger;
@@ -20,6 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use self::args::{
     CheckArgs, CompletionsArgs, ConfigArgs, GenerateArgs, LedgerArgs, QueryArgs, RunArgs, SchemaArgs,
 };
+use self::audit::AuditRowsArgs;
 pub use self::failure::Failure;
 use self::work::Call;
 use crate::config::Inputs;
@@ -80,6 +82,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Prints, compares and creates the tables
     Schema(SchemaArgs),
+    /// Proves that every committed record is a row or accounted for; exit code 3 when rows are missing or surplus
+    AuditRows(AuditRowsArgs),
     /// Publishes events to try it with
     Generate(GenerateArgs),
     /// Runs one statement in ClickHouse
@@ -151,6 +155,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Run(args) => call(environment, out)?.run(&args),
         Command::Check(args) => call(environment, out)?.check(&args),
         Command::Schema(args) => call(environment, out)?.schema(&args),
+        Command::AuditRows(args) => call(environment, out)?.audit_rows(&args),
         Command::Generate(args) => call(environment, out)?.generate(&args),
         Command::Query(args) => call(environment, out)?.query(&args),
         Command::Ledger(args) => call(environment, out)?.ledger(&args),

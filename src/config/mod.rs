@@ -23,7 +23,7 @@ pub use reference::reference;
 pub use validate::check_sources;
 
 use crate::pipeline::config::{Delivery, ExactlyOnce, Limits, Shutdown, Tables};
-use crate::{batch, clickhouse, dead_letter, decode, kafka, telemetry};
+use crate::{audit, batch, clickhouse, dead_letter, decode, kafka, telemetry};
 
 /// Settings of penstock. Everything has a default; sizes are written as `64MiB`, times as `5s`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -47,6 +47,8 @@ pub struct Config {
     pub exactly_once: ExactlyOnce,
     /// Where rejected records come to rest.
     pub dead_letter: dead_letter::config::Config,
+    /// Whether `run` proves, again and again, that what it committed is in the tables.
+    pub audit: audit::Config,
     /// Ceilings of speed, for sources and targets that must be spared.
     pub limits: Limits,
     /// What operators see.

@@ -16,6 +16,8 @@ use crate::units::{ByteSize, Span};
 /// What brokers accept without settings of their own.
 const SESSION_MIN: Span = Span::secs(6);
 const SESSION_MAX: Span = Span::secs(1800);
+/// Each time every audited table is asked a question.
+const AUDIT_INTERVAL_MIN: Span = Span::secs(1);
 const TOPIC_CHARS_MAX: usize = 249;
 
 pub fn check(config: &Config) -> Vec<Fault> {
@@ -29,6 +31,10 @@ pub fn check(config: &Config) -> Vec<Fault> {
     files_exist(config, &mut found);
     refused_settings(config, &mut found);
     exactly_once(config, &mut found);
+    if config.audit.interval < AUDIT_INTERVAL_MIN {
+        let hint = "write 1s or more; `audit.enabled: never` turns it off";
+        found.push(Fault::new("audit.interval", "is too short", hint));
+    }
     if !is_host_port(&config.telemetry.listen) {
         let hint = "write host:port, such as 127.0.0.1:9464 or 0.0.0.0:9464";
         found.push(Fault::new("telemetry.listen", "is not an address", hint));

@@ -3,7 +3,7 @@
 //! Refuses to change the record: key, value and the producer's headers stay as they are, so that a replay
 //! sends what was sent. Our headers start with `penstock-`; older ones of ours are replaced.
 
-use crate::record::{Header, OwnedRecord};
+use crate::record::{Header, Offset, OwnedRecord, Partition, Position, TopicPartition};
 
 const PREFIX: &str = "penstock-";
 
@@ -60,16 +60,27 @@ impl DeadLetter {
 
     /// How often this record was refused before, if it comes from a replay.
     fn attempts_before(&self) -> u32 {
-        let name = format!("{PREFIX}attempt");
-        let value = self.record.headers.iter().find(|(n, _)| *n == name).and_then(|(_, v)| v.as_deref());
-        value.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok()).unwrap_or(0)
+        header_text(&self.record.headers, "attempt").and_then(|value| value.parse().ok()).unwrap_or(0)
     }
+}
+
+/// The first header of ours of this name as text, named without its prefix.
+pub fn header_text<'h>(headers: &'h [Header], name: &str) -> Option<&'h str> {
+    let (_, value) = headers.iter().find(|(known, _)| known.strip_prefix(PREFIX) == Some(name))?;
+    std::str::from_utf8(value.as_deref()?).ok()
+}
+
+/// Where a letter's record came from.
+pub fn origin(headers: &[Header]) -> Option<Position> {
+    let partition = header_text(headers, "partition")?.parse().ok()?;
+    let source =
+        TopicPartition { topic: header_text(headers, "topic")?.into(), partition: Partition(partition) };
+    Some(Position { source, offset: Offset(header_text(headers, "offset")?.parse().ok()?) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Offset, Partition, Position, TopicPartition};
 
     #[test]
     fn headers_tell_origin_and_reason_and_count_attempts() {

@@ -13,9 +13,9 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::{Config, Error, client};
-use crate::record::{OwnedRecord, Position};
+use crate::record::{OwnedRecord, Partition, Position};
 
-const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a topic is expected to be there for, which decides how its absence is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,23 +28,33 @@ pub enum Purpose {
 pub fn check_topics(config: &Config, topics: &[(String, Purpose)]) -> Result<(), Error> {
     let probe: BaseConsumer = client::probe(config).create().map_err(Error::Create)?;
     for (topic, purpose) in topics {
-        let metadata = probe
-            .fetch_metadata(Some(topic), METADATA_TIMEOUT)
-            .map_err(|source| unreachable_brokers(config, source))?;
-        let found = metadata.topics().iter().find(|t| t.name() == topic);
-        let missing = || match purpose {
-            Purpose::Source => Error::MissingTopic { topic: topic.clone() },
-            Purpose::DeadLetters => Error::MissingDeadLetterTopic { topic: topic.clone() },
-        };
-        match found.map(|t| (t.error().map(RDKafkaErrorCode::from), t.partitions().len())) {
-            Some((None, 1..)) => {}
-            Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
-                return Err(Error::Forbidden { topic: topic.clone(), reason: "not authorized".to_owned() });
-            }
-            _ => return Err(missing()),
-        }
+        partitions(&probe, config, topic, *purpose)?;
     }
     Ok(())
+}
+
+/// The partitions of a topic; there is at least one. Blocks up to ten seconds.
+pub(super) fn partitions(
+    probe: &BaseConsumer,
+    config: &Config,
+    topic: &str,
+    purpose: Purpose,
+) -> Result<Vec<Partition>, Error> {
+    let metadata = probe
+        .fetch_metadata(Some(topic), METADATA_TIMEOUT)
+        .map_err(|source| unreachable_brokers(config, source))?;
+    let topic = topic.to_owned();
+    let found = metadata.topics().iter().find(|t| t.name() == topic);
+    match found.map(|t| (t.error().map(RDKafkaErrorCode::from), t.partitions())) {
+        Some((None, all @ [_, ..])) => Ok(all.iter().map(|p| Partition(p.id())).collect()),
+        Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
+            Err(Error::Forbidden { topic, reason: "not authorized".to_owned() })
+        }
+        _ => Err(match purpose {
+            Purpose::Source => Error::MissingTopic { topic },
+            Purpose::DeadLetters => Error::MissingDeadLetterTopic { topic },
+        }),
+    }
 }
 
 /// The names of all topics that this user may see. Blocks up to ten seconds.

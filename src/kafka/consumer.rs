@@ -130,7 +130,11 @@ pub(super) fn committed<C: ConsumerContext>(
     Ok(all)
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    pub(super) fn new(message: BorrowedMessage<'a>) -> Message<'a> {
+        Message(message)
+    }
+
     pub fn record(&self) -> Record<'_> {
         Record {
             topic: self.0.topic(),
@@ -281,7 +285,7 @@ fn operation(operation: &'static str) -> impl Fn(KafkaError) -> Error {
 }
 
 /// Passing trouble is counted and logged, since librdkafka goes on by itself; the rest ends the member.
-fn judge(error: &KafkaError) -> Result<(), Error> {
+pub(super) fn judge(error: &KafkaError) -> Result<(), Error> {
     use RDKafkaErrorCode as Code;
     count_error(error);
     let fatal = match error {

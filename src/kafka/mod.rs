@@ -10,10 +10,13 @@ pub mod consumer;
 pub mod context;
 pub mod group;
 pub mod producer;
+pub mod scan;
+pub mod span;
 
 pub use config::Config;
 pub use consumer::{Committer, Consumer, Event, Message};
 pub use producer::Producer;
+pub use scan::Scan;
 
 /// What can go wrong with Kafka.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,12 @@ pub enum Error {
     Gone { position: crate::record::Position },
     #[error("the broker did not take the message: {0}")]
     Produce(String),
+    #[error(
+        "topic `{topic}` was silent for {timeout_s} s while it was read\nhint: check that the brokers are well and reachable"
+    )]
+    Silent { topic: String, timeout_s: u64 },
+    #[error("reading `{topic}` was cancelled")]
+    Cancelled { topic: String },
 }
 
 impl Error {
@@ -80,6 +89,6 @@ impl Error {
 
     /// Whether the brokers could not be reached at all, as opposed to having refused.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Error::Unreachable { .. })
+        matches!(self, Error::Unreachable { .. } | Error::Silent { .. })
     }
 }

@@ -104,7 +104,8 @@ impl Worker {
     /// From here on nothing of these partitions is sent or committed.
     fn fence(&mut self, partitions: &[TopicPartition]) {
         for source in partitions {
-            if let Some(owned) = self.line.partitions.remove(source) {
+            if let Some(mut owned) = self.line.partitions.remove(source) {
+                self.audit.offer(&mut owned);
                 if owned.plan.is_some()
                     && let Some(lane) = self.line.lanes.get_mut(owned.lane)
                 {

@@ -8,6 +8,7 @@
 //! seals is sent by tasks that own nothing but their batch ([`flush`]). The thread never waits for
 //! ClickHouse (invariant I7): their answers come back over a bounded channel.
 
+mod audit;
 mod commits;
 pub mod config;
 mod drain;
@@ -42,12 +43,14 @@ use seal::Batch;
 
 pub use flush::{Exact, PlaceColumns};
 pub use report::{Snapshot, Totals};
-pub use start::{ExactlyOnce, Parts, Pipeline, Summary};
+pub use start::{ExactlyOnce, Parts, Pipeline, Summary, resolve_topics};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Kafka(#[from] crate::kafka::Error),
+    #[error(transparent)]
+    Audit(#[from] crate::audit::Error),
     #[error("columns of a batch do not fit together: {0}")]
     Columns(#[from] crate::columns::Error),
     #[error("table `{table}`: {source}")]
@@ -118,15 +121,18 @@ impl Line {
         match lane.decoder.decode(record, self.now_ms, &mut open.buffer.columns) {
             Verdict::Decoded => {
                 owned.counts.decoded += 1;
+                owned.tally.row(record.offset);
                 open.buffer.push(slot, record.offset, record.timestamp_ms);
                 owned.watermark.track(open.ticket, record.offset, record.timestamp_ms);
             }
             Verdict::Filtered => {
                 owned.counts.filtered += 1;
+                owned.tally.filtered(record.offset);
                 owned.watermark.pass(record.offset);
             }
             Verdict::Rejected(rejection) => {
                 let ticket = self.tickets.next();
+                owned.tally.rejected(record.offset);
                 owned.watermark.track(ticket, record.offset, record.timestamp_ms);
                 let letter = Letter::new((slot, ticket), original(), *rejection, &lane.name, &self.budget);
                 self.letters.push_back(letter);

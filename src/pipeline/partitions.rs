@@ -10,7 +10,7 @@ use ahash::AHashMap;
 
 use super::planning::{Admission, Planning};
 use crate::batch::Slot;
-use crate::delivery::{Ticket, Watermark};
+use crate::delivery::{Tally, Ticket, Watermark};
 use crate::record::{Offset, Partition, Record, TopicPartition};
 
 /// One owned partition.
@@ -26,6 +26,8 @@ pub struct Owned {
     pub plan: Option<Planning>,
     /// Why nothing more is taken in until somebody looks.
     pub halted: Option<String>,
+    /// What became of each offset, until it is audited.
+    pub tally: Tally,
     /// The offset that Kafka has acknowledged.
     pub committed: Option<Offset>,
     /// The group wants it back: nothing more is taken in.
@@ -125,6 +127,7 @@ impl Partitions {
             watermark: Watermark::default(),
             plan: None,
             halted: None,
+            tally: Tally::default(),
             committed: None,
             closing: false,
             paused: false,

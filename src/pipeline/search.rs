@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::flush::{Flushed, Job, Task};
 use super::partitions::Partitions;
+use crate::batch::Slot;
 use crate::clickhouse;
 use crate::dead_letter::bisect::{Bisect, Step};
 use crate::record::{Offset, OffsetRange};
@@ -83,6 +84,14 @@ impl Job {
     /// How many rows of it became dead letters.
     pub fn dead_letters(&self) -> usize {
         self.search.as_ref().map_or(0, |search| search.buried)
+    }
+
+    /// The record that its task makes a dead letter of.
+    pub fn buried(&self) -> Option<(Slot, Offset)> {
+        match &self.task {
+            Task::Bury(row, _) => self.sealed.provenance.locate(*row),
+            Task::Insert(_) => None,
+        }
     }
 
     /// The task's range has landed.

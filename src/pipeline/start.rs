@@ -11,8 +11,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::Audit;
 use super::commits::Commits;
 use super::config::Limits;
 use super::flush::{Exact, Flusher, Target};
@@ -22,6 +24,7 @@ use super::regulate::Regulator;
 use super::report::{Reporter, Snapshot};
 use super::worker::{Settings, Worker};
 use super::{Error, Line, Tickets, Totals};
+use crate::audit::continuous::{self, Checker};
 use crate::batch::{self, Budget};
 use crate::clickhouse;
 use crate::dead_letter::{self, Sink};
@@ -34,6 +37,8 @@ use crate::telemetry::metrics::METRICS;
 
 /// Answers that may wait for the worker to look; a task with an answer waits beyond it.
 const ANSWERS_MAX: usize = 4096;
+/// How long the end waits for the audit of the last offsets.
+const AUDIT_END_MAX: Duration = Duration::from_secs(15);
 
 /// Which lane takes which topic.
 type Topics = Vec<(Arc<str>, usize)>;
@@ -44,6 +49,9 @@ pub struct Parts {
     pub batch: batch::Config,
     pub dead_letter: dead_letter::Config,
     pub decode: decode::Config,
+    pub audit: crate::audit::Config,
+    /// Rows may come twice after a fault, by the level of delivery.
+    pub doubles_allowed: bool,
     pub limits: Limits,
     pub memory_bytes_max: u64,
     pub drain_max: Duration,
@@ -68,6 +76,7 @@ pub struct Pipeline {
     parts: Parts,
     totals: Arc<Totals>,
     budget: Arc<Budget>,
+    checker: Option<Checker>,
 }
 
 /// How a run ended.
@@ -84,7 +93,7 @@ impl Pipeline {
         lanes_by_topic(&parts.tables, &named(&parts.tables))?;
         let budget = Budget::new(parts.memory_bytes_max, u64::from(parts.kafka.consumers));
         METRICS.memory_budget.set(i64::try_from(parts.memory_bytes_max).unwrap_or(i64::MAX));
-        Ok(Pipeline { parts, totals: Arc::default(), budget })
+        Ok(Pipeline { parts, totals: Arc::default(), budget, checker: None })
     }
 
     /// The sums to watch while it runs.
@@ -94,11 +103,12 @@ impl Pipeline {
 
     /// Runs until `shutdown`, or until everything is read when `stop_at_end` was asked for. Not cancel-safe:
     /// dropping it leaves the members running until their next look at `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<Summary, Error> {
-        let topics = self.topics().await?;
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<Summary, Error> {
+        let topics = resolve_topics(&self.parts.kafka, &self.parts.dead_letter, &self.parts.tables).await?;
         self.check_topics(&topics).await?;
         let producer = Producer::new(&self.parts.kafka, self.parts.dead_letter.produce_timeout.0)?;
         let stop = shutdown.child_token();
+        let audit = self.start_audit(&topics)?;
         let mut ends = FuturesUnordered::new();
         for member in 0..usize::from(self.parts.kafka.consumers) {
             let worker = self.worker(member, &topics, producer.clone(), stop.clone())?;
@@ -116,25 +126,29 @@ impl Pipeline {
                 stop.cancel();
             }
         }
+        // The members' handles are gone, and with this one the audit ends after what is queued.
+        drop(self.checker.take());
+        if tokio::time::timeout(AUDIT_END_MAX, audit).await.is_err() {
+            tracing::warn!("the audit of the last offsets was cut short; `penstock audit-rows` does it");
+        }
         match failure {
             Some(error) => Err(error),
             None => Ok(Summary { drained, totals: self.totals.snapshot() }),
         }
     }
 
-    /// Which lane takes which topic. Patterns stand for the topics that match them now; dead-letter topics
-    /// are left out, or letters would be read as records.
-    async fn topics(&self) -> Result<Topics, Error> {
-        let tables = &self.parts.tables;
-        let mut names = named(tables);
-        if names.iter().any(|(name, _)| name.starts_with('^')) {
-            let kafka = self.parts.kafka.clone();
-            let all = blocking(move || kafka::admin::topics(&kafka)).await?;
-            let letters: HashSet<String> = all.iter().map(|t| self.parts.dead_letter.topic_for(t)).collect();
-            let candidates: Vec<String> = all.into_iter().filter(|t| !letters.contains(t)).collect();
-            names = expand(names, &candidates)?;
-        }
-        lanes_by_topic(tables, &names)
+    /// Starts the comparison of what is committed with the tables.
+    fn start_audit(&mut self, topics: &Topics) -> Result<JoinHandle<()>, Error> {
+        let parts = &self.parts;
+        let of_lane = |lane: usize| topics.iter().filter(|(_, other)| *other == lane).count();
+        let lookups = continuous::lookups(&parts.audit, &parts.tables, of_lane)?;
+        let audited: Vec<&str> = lookups.iter().flatten().map(|lookup| lookup.table.as_str()).collect();
+        tracing::info!(tables = %audited.join(", "), "what is committed is compared with these tables");
+        let (client, health) = (parts.client.clone(), parts.health.clone());
+        let (checker, task) =
+            Checker::start(&Handle::current(), client, lookups, health, parts.doubles_allowed);
+        self.checker = Some(checker);
+        Ok(task)
     }
 
     async fn check_topics(&self, topics: &Topics) -> Result<(), Error> {
@@ -188,6 +202,7 @@ impl Pipeline {
             shutdown,
             reporter: Reporter::new(parts.health.clone(), member, now),
             commits: Commits::new(parts.kafka.commit_interval.0, now),
+            audit: Audit::new(self.checker.clone(), parts.audit.interval.0, now),
             revocation: None,
             stopping: None,
             settings: Settings {
@@ -243,6 +258,24 @@ impl Pipeline {
 fn fingerprint(table: &Table, kafka: &kafka::Config) -> u32 {
     let text = format!("{}\n{:?}\n{:?}", ddl::create_table(table, false), table.topics, kafka.isolation);
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Which table takes which topic, by its index. Patterns stand for the topics that match them now; dead-letter
+/// topics are left out, or letters would be read as records.
+pub async fn resolve_topics(
+    kafka: &kafka::Config,
+    dead_letter: &dead_letter::Config,
+    tables: &[Arc<Table>],
+) -> Result<Vec<(Arc<str>, usize)>, Error> {
+    let mut names = named(tables);
+    if names.iter().any(|(name, _)| name.starts_with('^')) {
+        let kafka = kafka.clone();
+        let all = blocking(move || kafka::admin::topics(&kafka)).await?;
+        let letters: HashSet<String> = all.iter().map(|t| dead_letter.topic_for(t)).collect();
+        let candidates: Vec<String> = all.into_iter().filter(|t| !letters.contains(t)).collect();
+        names = expand(names, &candidates)?;
+    }
+    lanes_by_topic(tables, &names)
 }
 
 /// Starts a member's thread; the receiver ends with its result.

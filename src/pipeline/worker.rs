@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::Audit;
 use super::commits::Commits;
 use super::drain::{Revocation, Stopping};
 use super::flush::{Flushed, Flusher, Job, unix_ms};
@@ -45,6 +46,7 @@ pub struct Worker {
     pub regulator: Regulator,
     pub reporter: Reporter,
     pub commits: Commits,
+    pub audit: Audit,
     pub revocation: Option<Revocation>,
     pub stopping: Option<Stopping>,
     pub settings: Settings,
@@ -101,7 +103,9 @@ impl Worker {
             self.commit(now);
             self.finish_revocation(now)?;
             self.report(now);
+            self.audit.turn(&mut self.line.partitions, now);
             if let Some(drained) = self.finish_stopping(now)? {
+                self.audit.offer_all(&mut self.line.partitions);
                 return Ok(drained);
             }
         }
@@ -223,6 +227,11 @@ impl Worker {
         let Some(lane) = self.line.lanes.get_mut(job.lane) else { return };
         if !job.is_ours(&self.line.partitions) {
             return lane.done();
+        }
+        if let (Flushed::Buried, Some((slot, offset))) = (&flushed, job.buried())
+            && let Some(owned) = self.line.partitions.get_mut(slot)
+        {
+            owned.tally.refused(offset);
         }
         match job.advance(flushed, &mut self.line.partitions) {
             Outcome::Paused(reason) => lane.park(job, reason, now),

@@ -64,6 +64,10 @@ pub struct Metrics {
     pub endpoint_requests_in_flight: IntGaugeVec,
     pub endpoint_connections_opened: IntCounterVec,
 
+    pub audit_offsets: IntCounterVec,
+    pub audit_missing_rows: IntGaugeVec,
+    pub audit_surplus_rows: IntGaugeVec,
+
     pub e2e_latency: HistogramVec,
     pub memory_budget: IntGauge,
     pub memory_used: IntGauge,
@@ -271,6 +275,21 @@ impl Metrics {
                 "endpoint_connections_opened_total",
                 "Connections made to this endpoint",
                 &["endpoint"],
+            ),
+            audit_offsets: b.counter(
+                "audit_offsets_total",
+                "Committed offsets by whether the table could be asked for their rows: compared, not_compared",
+                &["topic", "outcome"],
+            ),
+            audit_missing_rows: b.gauge(
+                "audit_missing_rows",
+                "Rows that committed offsets must have and the table has not, since the start",
+                &["topic"],
+            ),
+            audit_surplus_rows: b.gauge(
+                "audit_surplus_rows",
+                "Rows beyond those that committed offsets must have, since the start",
+                &["topic"],
             ),
             e2e_latency: b.histogram(
                 "e2e_latency_seconds",

@@ -12,6 +12,7 @@ mod corpus;
 mod harness;
 mod scene;
 
+mod audit;
 mod clickhouse;
 mod commands;
 mod dev_servers;

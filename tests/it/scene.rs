@@ -38,6 +38,12 @@ pub fn events_table(topic: &str, extra: &str) -> String {
     )
 }
 
+/// The same with an engine that keeps one of the rows with the same `n`.
+pub fn merging_table(topic: &str) -> String {
+    events_table(topic, "tombstones: skip\nengine: ReplacingMergeTree\n")
+        .replace("order_by: [_partition, _offset]", "order_by: [n]")
+}
+
 impl Scene {
     pub fn new(kafka: &Kafka, ch: &ClickHouse) -> Scene {
         Scene::with_table(kafka, ch, |topic| events_table(topic, ""))

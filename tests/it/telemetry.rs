@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use crate::harness::{ClickHouse, Kafka, Message, Penstock, Servers, wait_until};
-use crate::scene::{DEADLINE, Scene, events_table};
+use crate::scene::{DEADLINE, Scene, merging_table};
 
 /// The names in the declarations, as a user sees them.
 fn declared() -> BTreeSet<String> {
@@ -39,13 +39,20 @@ fn look(process: &Penstock, moved: &mut BTreeSet<String>) {
 #[test]
 fn every_declared_metric_moves() {
     let (kafka, ch) = (Kafka::start_private(), ClickHouse::start_private());
-    let mut scene = Scene::with_table(&kafka, &ch, |topic| events_table(topic, "tombstones: skip\n"));
+    let mut scene = Scene::with_table(&kafka, &ch, merging_table);
     scene.config = scene
         .config
         .set("clickhouse.insert_timeout", "2s")
         .set("memory.budget", "48MiB")
         .set("kafka.prefetch", "16MiB")
-        .set("batch.bytes_max", "4MiB");
+        .set("batch.bytes_max", "4MiB")
+        .set("audit.interval", "1s")
+        .set("audit.enabled", "always");
+    // Two rows of one offset; and the partitions' events have the same numbers, of which the table keeps one.
+    ch.query(&format!(
+        "INSERT INTO {}.events VALUES (1000000, '', 0, 0), (1000001, '', 0, 0)",
+        scene.database.name
+    ));
     scene.publish(100);
     scene.publish_raw("{");
     scene.publish_raw("{\"n\":1,\"text\":\"\",\"unknown\":1}");
@@ -73,6 +80,7 @@ fn every_declared_metric_moves() {
         &["dlq_records_total", "dlq_bytes_total", "unknown_fields_total", "filtered_records_total"],
     );
     seen(&process, &["offset_commits_total", "inserted_rows_total", "e2e_latency_seconds"]);
+    seen(&process, &["audit_offsets_total", "audit_missing_rows", "audit_surplus_rows"]);
     // A server that hangs: time-outs with an unknown outcome, repeats, a gate that shuts, reading that stops.
     ch.stop();
     scene.publish_texts(400, &"x".repeat(64 << 10));

@@ -24,8 +24,24 @@ const EDGES: &[(&str, &[&str])] = &[
     ("delivery", &["record", "units", "telemetry"]),
     ("dead_letter", &["kafka", "clickhouse", "record", "units", "telemetry"]),
     (
+        "audit",
+        &[
+            "kafka",
+            "decode",
+            "columns",
+            "clickhouse",
+            "delivery",
+            "dead_letter",
+            "schema",
+            "record",
+            "units",
+            "telemetry",
+        ],
+    ),
+    (
         "pipeline",
         &[
+            "audit",
             "kafka",
             "decode",
             "columns",
@@ -40,12 +56,16 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("generate", &["kafka", "clickhouse", "record", "units", "telemetry"]),
-    ("config", &["pipeline", "kafka", "decode", "batch", "clickhouse", "dead_letter", "telemetry", "units"]),
+    (
+        "config",
+        &["audit", "pipeline", "kafka", "decode", "batch", "clickhouse", "dead_letter", "telemetry", "units"],
+    ),
     (
         "app",
         &[
             "config",
             "pipeline",
+            "audit",
             "generate",
             "kafka",
             "decode",
@@ -60,7 +80,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["app", "config", "generate", "pipeline", "schema", "units", "telemetry"]),
+    ("cli", &["app", "audit", "config", "generate", "pipeline", "schema", "units", "telemetry"]),
     ("main", &["cli"]),
 ];
 

@@ -150,6 +150,40 @@ impl Kafka {
         finish(&producer);
     }
 
+    /// Publishes messages to one partition in a transaction, and ends it so or so.
+    pub fn produce_transaction<P: AsRef<[u8]>>(
+        &self,
+        topic: &str,
+        partition: i32,
+        payloads: impl IntoIterator<Item = P>,
+        is_committed: bool,
+    ) {
+        let mut config = self.config();
+        let producer: BaseProducer =
+            config.set("transactional.id", fresh_name("transaction")).create().expect("a producer");
+        producer.init_transactions(REQUEST_TIME_MAX).expect("transactions");
+        producer.begin_transaction().expect("a transaction");
+        for payload in payloads {
+            let record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).payload(payload.as_ref());
+            send(&producer, record);
+        }
+        finish(&producer);
+        match is_committed {
+            true => producer.commit_transaction(REQUEST_TIME_MAX).expect("it is committed"),
+            false => producer.abort_transaction(REQUEST_TIME_MAX).expect("it is aborted"),
+        }
+    }
+
+    /// Deletes a partition's messages below this offset, as retention does.
+    pub fn delete_below(&self, topic: &str, partition: i32, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("an admin client");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX));
+        let done = block_on(admin.delete_records(&list, &options)).expect("the request reaches a broker");
+        done.elements()[0].error().expect("they are deleted");
+    }
+
     fn producer(&self) -> BaseProducer {
         let mut config = self.config();
         config.set("enable.idempotence", "true");
