@@ -3,6 +3,7 @@
 //! Refuses to parse arguments and to print: what a command found is given back. Each error says whether
 //! the use was wrong, a server could not be reached, or something failed.
 
+pub mod dlq;
 pub mod generate;
 pub mod progress;
 pub mod query;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
-use crate::{clickhouse, kafka};
+use crate::{clickhouse, dead_letter, kafka};
 
 /// How long a server may take to show that it is there.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(15);
@@ -55,11 +56,23 @@ impl From<kafka::Error> for Error {
             kafka::Error::MissingTopic { .. }
                 | kafka::Error::MissingDeadLetterTopic { .. }
                 | kafka::Error::Forbidden { .. }
+                | kafka::Error::ForbiddenWrite { .. }
+                | kafka::Error::Gone { .. }
                 | kafka::Error::Create(_)
         );
         match error {
             error if error.is_unreachable() => Error::Unreachable(error.into()),
             error if wrong => Error::WrongUse(error.into()),
+            error => Error::Failed(error.into()),
+        }
+    }
+}
+
+impl From<dead_letter::Error> for Error {
+    fn from(error: dead_letter::Error) -> Self {
+        match error {
+            dead_letter::Error::Kafka(error) => error.into(),
+            error @ dead_letter::Error::NotALetter { .. } => Error::WrongUse(error.into()),
             error => Error::Failed(error.into()),
         }
     }

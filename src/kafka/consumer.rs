@@ -50,7 +50,11 @@ impl Committer {
     }
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    pub(super) fn new(message: BorrowedMessage<'a>) -> Message<'a> {
+        Message(message)
+    }
+
     pub fn record(&self) -> Record<'_> {
         Record {
             topic: self.0.topic(),
@@ -60,6 +64,11 @@ impl Message<'_> {
             key: self.0.key(),
             payload: self.0.payload(),
         }
+    }
+
+    /// The value of the first header of this name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.0.headers()?.iter().find(|header| header.key == name)?.value
     }
 
     /// A copy of the whole message.
@@ -160,7 +169,7 @@ fn operation(operation: &'static str) -> impl Fn(KafkaError) -> Error {
 }
 
 /// Passing trouble is counted and logged, since librdkafka goes on by itself; the rest ends the member.
-fn judge(error: &KafkaError) -> Result<(), Error> {
+pub(super) fn judge(error: &KafkaError) -> Result<(), Error> {
     use RDKafkaErrorCode as Code;
     count_error(error);
     let fatal = match error {

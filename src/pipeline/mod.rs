@@ -8,6 +8,7 @@
 //! seals is sent by tasks that own nothing but their batch ([`flush`]). The thread never waits for
 //! ClickHouse (invariant I7): their answers come back over a bounded channel.
 
+mod ceilings;
 mod commits;
 pub mod config;
 mod drain;
@@ -34,7 +35,7 @@ use letter::Letter;
 use partitions::Partitions;
 
 pub use report::{Snapshot, Totals};
-pub use start::{Parts, Pipeline, Summary};
+pub use start::{Parts, Pipeline, Summary, expand};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -110,6 +111,7 @@ impl Line {
             }
             Verdict::Rejected(rejection) => {
                 let ticket = self.tickets.next();
+                owned.judged.refused += 1;
                 owned.watermark.track(ticket, record.offset, record.timestamp_ms);
                 let letter = Letter::new((slot, ticket), original(), *rejection, &lane.name, &self.budget);
                 self.letters.push_back(letter);

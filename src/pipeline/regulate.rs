@@ -71,6 +71,7 @@ impl Worker {
             self.seal_largest(now)?;
             self.send_batches(now);
         }
+        self.ceilings.look(&mut self.line.partitions, now);
         for (lane, blocked) in self.line.lanes.iter_mut().zip(&mut self.regulator.blocked) {
             lane.spend(now);
             *blocked = full || lane.is_blocked(*blocked, now);
@@ -110,7 +111,8 @@ impl Worker {
     }
 
     fn has_blocked_unpaused(&self) -> bool {
-        self.line.partitions.iter().any(|o| !o.paused && !o.closing && self.is_blocked(o.lane))
+        let mut all = self.line.partitions.iter();
+        all.any(|o| !o.paused && !o.closing && (o.is_capped || self.is_blocked(o.lane)))
     }
 
     fn pause_blocked(&mut self) -> Result<(), Error> {
@@ -137,7 +139,7 @@ impl Worker {
         let blocked = &self.regulator.blocked;
         let mut all = Vec::new();
         for owned in self.line.partitions.iter_mut() {
-            let wanted = blocked.get(owned.lane).copied().unwrap_or(false);
+            let wanted = owned.is_capped || blocked.get(owned.lane).copied().unwrap_or(false);
             if !owned.closing && wanted == pause && owned.paused != pause {
                 owned.paused = pause;
                 all.push(owned.source.clone());

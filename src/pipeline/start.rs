@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::ceilings::Ceilings;
 use super::commits::Commits;
 use super::config::Limits;
 use super::flush::Flusher;
@@ -137,7 +138,11 @@ impl Pipeline {
             }
         }
         let kafka = self.parts.kafka.clone();
-        blocking(move || check_topics(&kafka, &all)).await
+        blocking(move || check_topics(&kafka, &all)).await?;
+        let pairs = topics.iter().map(|(topic, _)| topic.to_string());
+        let pairs: Vec<_> = pairs.map(|t| (self.parts.dead_letter.topic_for(&t), t)).collect();
+        dead_letter::topic::warn_of_small(&self.parts.kafka, &pairs).await;
+        Ok(())
     }
 
     fn worker(
@@ -157,6 +162,10 @@ impl Pipeline {
         Ok(Worker {
             consumer: Consumer::new(&parts.kafka, &names, member)?,
             regulator: Regulator::new(lanes.len(), slowest.min()),
+            ceilings: Ceilings::new(
+                &parts.dead_letter.ceiling,
+                topics.iter().map(|(topic, _)| Arc::clone(topic)),
+            ),
             line: Line {
                 partitions: Partitions::default(),
                 lanes,
@@ -234,8 +243,8 @@ fn named(tables: &[Arc<Table>]) -> Vec<(String, usize)> {
     indexed.flat_map(|(lane, table)| table.topics.iter().map(move |topic| (topic.clone(), lane))).collect()
 }
 
-/// Puts the topics that match in the place of each pattern.
-fn expand(names: Vec<(String, usize)>, topics: &[String]) -> Result<Vec<(String, usize)>, Error> {
+/// Puts the topics that match in the place of each pattern; each name with the index of its table.
+pub fn expand(names: Vec<(String, usize)>, topics: &[String]) -> Result<Vec<(String, usize)>, Error> {
     let mut all = Vec::new();
     for (name, lane) in names {
         if !name.starts_with('^') {

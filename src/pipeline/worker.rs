@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::ceilings::Ceilings;
 use super::commits::Commits;
 use super::drain::{Revocation, Stopping};
 use super::flush::{Flushed, Flusher, Job, unix_ms};
@@ -37,6 +38,7 @@ pub struct Worker {
     pub answer_to: mpsc::Sender<Answer>,
     pub shutdown: CancellationToken,
     pub regulator: Regulator,
+    pub ceilings: Ceilings,
     pub reporter: Reporter,
     pub commits: Commits,
     pub revocation: Option<Revocation>,
@@ -102,7 +104,7 @@ impl Worker {
             .filter_map(|lane| lane.buffer.due())
             .fold(POLL_MAX, |wait, due| wait.min(due.saturating_duration_since(now)));
         let mut bytes_left = i64::try_from(self.line.budget.turn_bytes()).unwrap_or(i64::MAX);
-        for _ in 0..self.regulator.turn_records(TURN_RECORDS_MAX) {
+        for _ in 0..self.ceilings.turn_records(self.regulator.turn_records(TURN_RECORDS_MAX)) {
             match self.consumer.poll(wait)? {
                 Event::Record(message) => {
                     bytes_left -= message.record().bytes();
@@ -188,6 +190,9 @@ impl Worker {
                     if let Some(owned) = self.line.partitions.get_mut(source.share.slot) {
                         owned.watermark.settle(job.ticket);
                     }
+                }
+                if let Some(first) = job.sources.first() {
+                    self.ceilings.refused(&first.source.topic, dead_letters);
                 }
                 self.line.totals.dead_letters(dead_letters);
                 self.line.totals.rows(job.sealed.batch.num_rows().saturating_sub(dead_letters));

@@ -1,0 +1,90 @@
+//! The ceiling of dead letters of each topic that this member reads.
+//!
+//! Refuses to pause: it marks the partitions whose topic has to wait, and `regulate` does it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::partitions::Partitions;
+use crate::dead_letter::ceiling::Ceiling;
+use crate::dead_letter::config;
+use crate::telemetry::health::{Health, Status};
+
+#[derive(Debug)]
+pub struct Ceilings {
+    config: config::Ceiling,
+    all: Vec<Topic>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    ceiling: Ceiling,
+    /// Refused by ClickHouse since the last look; their records were counted when they were taken in.
+    refused_late: u64,
+    is_shut: bool,
+}
+
+impl Ceilings {
+    pub fn new(config: &config::Ceiling, topics: impl Iterator<Item = Arc<str>>) -> Ceilings {
+        let topic =
+            |name| Topic { name, ceiling: Ceiling::new(config), refused_late: 0, is_shut: false };
+        Ceilings { config: config.clone(), all: topics.map(topic).collect() }
+    }
+
+    /// Takes over what the partitions have counted, and marks those that have to wait.
+    pub fn look(&mut self, partitions: &mut Partitions, now: Instant) {
+        for topic in &mut self.all {
+            let (mut records, mut refused) = (0, std::mem::take(&mut topic.refused_late));
+            for owned in partitions.iter_mut().filter(|owned| owned.source.topic == topic.name) {
+                let judged = std::mem::take(&mut owned.judged);
+                records += judged.records;
+                refused += judged.refused;
+            }
+            let is_shut = topic.ceiling.record(records, refused, now);
+            if is_shut && !topic.is_shut {
+                tracing::error!(topic = %topic.name, "{}", topic.sentence(&self.config));
+            }
+            topic.is_shut = is_shut;
+            for owned in partitions.iter_mut().filter(|owned| owned.source.topic == topic.name) {
+                owned.is_capped = is_shut;
+            }
+        }
+    }
+
+    /// ClickHouse refused rows of a topic.
+    pub fn refused(&mut self, topic: &str, rows: usize) {
+        if let Some(topic) = self.all.iter_mut().find(|one| *one.name == *topic) {
+            topic.refused_late += rows as u64;
+        }
+    }
+
+    /// Records to take in per turn: fewer while a topic is probed.
+    pub fn turn_records(&self, most: usize) -> usize {
+        let probes = self.all.iter().filter_map(|topic| topic.ceiling.turn_records());
+        probes.filter_map(|n| usize::try_from(n).ok()).fold(most, usize::min)
+    }
+
+    pub fn report(&self, health: &Health, member: usize) {
+        for topic in &self.all {
+            let status = match topic.ceiling.exceeded() {
+                Some(_) => Status::Down(topic.sentence(&self.config)),
+                None => Status::Ok,
+            };
+            health.set_component(&format!("dead letters of {}, consumer {member}", topic.name), status);
+        }
+    }
+}
+
+impl Topic {
+    fn sentence(&self, config: &config::Ceiling) -> String {
+        let (records, refused) = self.ceiling.exceeded().unwrap_or_default();
+        let name = &self.name;
+        format!(
+            "the topic is paused, nothing is lost: {refused} of {records} records were refused within {}, more than \
+             {} %; look at `penstock dlq groups --topic {name}` and correct the producer or the table file; a few \
+             records are tried every {} and reading goes on once they are good (dead_letter.ceiling)",
+            config.window, config.percent_max, config.window
+        )
+    }
+}
