@@ -5,7 +5,9 @@
 
 pub mod args;
 mod config;
+mod dlq;
 pub mod failure;
+mod letters;
 pub mod output;
 mod work;
 
@@ -81,6 +83,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Runs one statement in ClickHouse
     Query(QueryArgs),
+    /// Lists, shows, replays and purges dead letters
+    Dlq(dlq::DlqArgs),
     /// Shows and checks the configuration
     Config(ConfigArgs),
     /// Prints a completion script for a shell
@@ -148,6 +152,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Schema(args) => call(environment, out)?.schema(&args),
         Command::Generate(args) => call(environment, out)?.generate(&args),
         Command::Query(args) => call(environment, out)?.query(&args),
+        Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
         Command::Config(args) => config::run(args, &global, environment, out),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -43,7 +43,7 @@ impl<'a> Call<'a> {
     }
 
     /// Prints the value as JSON or the text, whichever was asked for.
-    fn tell(&mut self, text: &str, value: &serde_json::Value) -> Result<(), Failure> {
+    pub fn tell(&mut self, text: &str, value: &serde_json::Value) -> Result<(), Failure> {
         match self.output {
             Output::Text => output::print(self.out, text)?,
             Output::Json => output::print_json(self.out, value)?,

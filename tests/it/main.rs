@@ -15,6 +15,7 @@ mod scene;
 mod clickhouse;
 mod commands;
 mod dev_servers;
+mod dlq;
 mod failure;
 mod line;
 mod start;
