@@ -190,7 +190,8 @@ pub fn moment_ms(text: &str, now_ms: i64) -> Result<i64, String> {
 /// Hidden where the standard error is no terminal.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records read {per_sec}") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records read {per_sec}")
+    {
         bar.set_style(style);
     }
     bar

@@ -7,7 +7,6 @@ pub mod args;
 mod config;
 mod dlq;
 pub mod failure;
-mod letters;
 pub mod output;
 mod work;
 

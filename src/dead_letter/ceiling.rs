@@ -73,7 +73,8 @@ impl Ceiling {
         match &mut self.state {
             State::Open(steps) => {
                 let window = self.window;
-                while steps.front().is_some_and(|(begin, _)| window <= now.saturating_duration_since(*begin)) {
+                while steps.front().is_some_and(|(begin, _)| window <= now.saturating_duration_since(*begin))
+                {
                     steps.pop_front();
                 }
                 match steps.back_mut() {

@@ -134,7 +134,8 @@ mod tests {
         for offset in 2..5 {
             groups.add(&letter(offset, "out_of_range", "a[1]", &format!("{offset} is above 10")));
         }
-        let replayed = Letter { state: State::Replayed, ..letter(9, "out_of_range", "a[7]", "3 is above 11") };
+        let replayed =
+            Letter { state: State::Replayed, ..letter(9, "out_of_range", "a[7]", "3 is above 11") };
         groups.add(&replayed);
         let all = groups.sorted();
         assert_eq!(all.len(), 2);

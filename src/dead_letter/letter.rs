@@ -70,7 +70,8 @@ impl Letter {
 
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
+        let headers =
+            self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
         self.key.as_ref().map_or(0, Vec::len)
             + self.payload.as_ref().map_or(0, Vec::len)
             + headers.sum::<usize>()
@@ -93,7 +94,10 @@ pub const HEADERS: [(&str, &str); 16] = [
     ("penstock-version", "the version that refused it"),
     ("penstock-replay-of", "the letter that this record was a replay of"),
     ("penstock-payload-bytes", "bytes of the whole value"),
-    ("penstock-payload-cut-bytes", "bytes of the value that are not in the letter, since its topic would not take them"),
+    (
+        "penstock-payload-cut-bytes",
+        "bytes of the value that are not in the letter, since its topic would not take them",
+    ),
     ("penstock-cut", "what was left out of the letter, since its topic would not take it"),
 ];
 

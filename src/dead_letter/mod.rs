@@ -14,14 +14,16 @@ pub mod marker;
 pub mod purge;
 pub mod ranges;
 pub mod replay;
+pub mod scribe;
+mod settle;
 pub mod topic;
 
 pub use config::Config;
 pub use envelope::{Cause, DeadLetter};
-pub use topic::Sink;
 pub use letter::{Filter, Letter};
 pub use library::{Library, Watch};
 pub use marker::State;
+pub use topic::Sink;
 
 /// What can go wrong with letters that lie in their topic.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use super::letter::Filter;
 use super::library::{Entry, Library};
 use super::marker::{Marker, State};
 use super::ranges::Ranges;
-use super::replay::Scribe;
+use super::scribe::Scribe;
 use crate::kafka;
 use crate::record::{Offset, Partition, TopicPartition};
 

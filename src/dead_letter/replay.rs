@@ -10,24 +10,19 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use tokio::runtime::Handle;
-
 use super::Error;
-use super::envelope::{self, REPLAY_OF};
 use super::letter::{Filter, Letter};
 use super::library::{Library, Watch, marker_of};
 use super::marker::{Begun, Marker, State, Target};
 use super::ranges::Ranges;
+use super::scribe::Item;
+pub use super::scribe::Scribe;
+use super::{envelope, settle};
+use crate::kafka;
 use crate::kafka::admin::{self, Purpose};
-use crate::kafka::producer::{Outgoing, Placed, Refusal};
 use crate::kafka::scan::{self, Scan, Stretch};
-use crate::kafka::{self, Producer};
-use crate::record::{Offset, OffsetRange, OwnedRecord, Partition, Position, TopicPartition};
+use crate::record::{Offset, OffsetRange, OwnedRecord, TopicPartition};
 
-/// How long the client tries to publish one record.
-pub const PRODUCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time from the marker to the last record handed to the client.
 const BEGUN_MAX: Duration = Duration::from_secs(5);
 /// After this nothing of a replay that was cut off can still arrive.
@@ -65,39 +60,12 @@ pub struct Outcome {
     pub found: u64,
     /// Left to another replay that runs at the same time.
     pub taken: u64,
+    /// Not sent: larger than the topic takes.
+    pub too_large: u64,
     /// Not sent: the letter does not say where it came from.
     pub without_origin: u64,
     /// Not sent: the letter holds a part of the record only, and the whole one is no longer in its topic.
     pub without_record: u64,
-}
-
-/// Writes markers.
-#[derive(Clone)]
-pub struct Scribe {
-    pub producer: Producer,
-    pub runtime: Handle,
-}
-
-impl Scribe {
-    pub fn new(kafka: &kafka::Config, runtime: Handle) -> Result<Scribe, Error> {
-        Ok(Scribe { producer: Producer::new(kafka, PRODUCE_TIMEOUT)?, runtime })
-    }
-
-    /// Writes a marker into the partition of its letters; gives its offset.
-    pub fn mark(&self, source: &TopicPartition, marker: &Marker) -> Result<Offset, Error> {
-        let payload = serde_json::to_vec(marker).map_err(|error| Error::Marker(error.to_string()))?;
-        // A key of its own, so that a compacted topic takes it and keeps it.
-        let key = uuid::Uuid::new_v4().to_string();
-        let outgoing = Outgoing {
-            topic: &source.topic,
-            partition: Some(source.partition),
-            key: Some(key.as_bytes()),
-            payload: Some(&payload),
-            headers: &marker.headers(),
-            timestamp_ms: None,
-        };
-        Ok(self.runtime.block_on(self.producer.produce(outgoing))?.offset)
-    }
 }
 
 /// Letters of one partition between their two markers.
@@ -106,14 +74,7 @@ pub struct Parcel {
     source: TopicPartition,
     marker: Offset,
     began: Instant,
-    pub items: Vec<Item>,
-}
-
-/// One letter and where it goes.
-#[derive(Debug)]
-pub struct Item {
-    letter: Letter,
-    target: TopicPartition,
+    items: Vec<Item>,
 }
 
 pub struct Replay<'l> {
@@ -124,6 +85,8 @@ pub struct Replay<'l> {
     targets: BTreeMap<String, Vec<Stretch>>,
     /// First offset of each dead-letter partition whose markers were not looked at.
     seen: BTreeMap<TopicPartition, Offset>,
+    /// Letters that markers name which came after the topic was opened and before our own.
+    taken: BTreeMap<TopicPartition, Ranges>,
     started: Instant,
     pub outcome: Outcome,
 }
@@ -139,6 +102,7 @@ impl<'l> Replay<'l> {
             scribe,
             options,
             targets: BTreeMap::new(),
+            taken: BTreeMap::new(),
             started: Instant::now(),
             outcome: Outcome::default(),
         }
@@ -173,7 +137,9 @@ impl<'l> Replay<'l> {
                 self.publish(&source, letters)?;
             } else if HELD_BYTES_MAX <= bytes {
                 bytes = 0;
-                std::mem::take(&mut held).into_iter().try_for_each(|(s, letters)| self.publish(&s, letters))?;
+                std::mem::take(&mut held)
+                    .into_iter()
+                    .try_for_each(|(s, letters)| self.publish(&s, letters))?;
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -184,8 +150,8 @@ impl<'l> Replay<'l> {
         if letters.is_empty() {
             return Ok(());
         }
-        let parcel = self.begin(source, letters)?;
-        self.send(&parcel, parcel.items.len())?;
+        let mut parcel = self.begin(source, letters)?;
+        self.send(&mut parcel, usize::MAX)?;
         self.finish(&parcel)?;
         self.keep_pace();
         Ok(())
@@ -205,7 +171,10 @@ impl<'l> Replay<'l> {
         }
         // What lay in order in its own partition goes back in order.
         items.sort_by_key(|item| {
-            (item.target.clone(), item.letter.origin.as_ref().map(|origin| (origin.source.clone(), origin.offset)))
+            (
+                item.target.clone(),
+                item.letter.origin.as_ref().map(|origin| (origin.source.clone(), origin.offset)),
+            )
         });
         let targets = targets.into_iter().map(|(target, end)| Target {
             topic: target.topic.to_string(),
@@ -214,50 +183,33 @@ impl<'l> Replay<'l> {
         });
         let begun = Begun { letters: all, at_ms: now_ms(), targets: targets.collect() };
         let marker = self.scribe.mark(source, &Marker::Begun(begun))?;
-        let taken = self.taken(source, marker)?;
+        let taken = self.look_for_others(source, marker)?;
         let before = items.len();
         items.retain(|item| !taken.contains(item.letter.position.offset));
         self.outcome.taken += (before - items.len()) as u64;
         Ok(Parcel { source: source.clone(), marker, began, items })
     }
 
-    /// Second step: publishes the first `count` letters, and waits for their acknowledgement.
-    pub fn send(&mut self, parcel: &Parcel, count: usize) -> Result<(), Error> {
+    /// Second step: publishes the first `count` letters, and waits for their acknowledgement. Those that are
+    /// too large are taken out of the parcel.
+    pub fn send(&mut self, parcel: &mut Parcel, count: usize) -> Result<(), Error> {
         // Whoever was suspended meanwhile may have been given up by another replay.
         if BEGUN_MAX < parcel.began.elapsed() {
             return Err(Error::Late);
         }
-        let producer = self.scribe.producer.clone();
-        let placed = self.scribe.runtime.block_on(async {
-            let mut under_way = FuturesUnordered::new();
-            let mut placed: Vec<(TopicPartition, Placed)> = Vec::new();
-            for item in parcel.items.iter().take(count) {
-                let headers = item.headers();
-                let delivery = loop {
-                    match producer.enqueue(item.outgoing(&headers)) {
-                        Ok(delivery) => break delivery,
-                        Err(Refusal::QueueFull) => match under_way.next().await {
-                            Some(one) => placed.push(one?),
-                            None => tokio::time::sleep(Duration::from_millis(10)).await,
-                        },
-                        Err(Refusal::Failed(error)) => return Err(error),
-                    }
-                };
-                let target = item.target.clone();
-                under_way.push(async move { Ok((target, delivery.await?)) });
-            }
-            while let Some(one) = under_way.next().await {
-                placed.push(one?);
-            }
-            Ok::<_, kafka::Error>(placed)
-        })?;
-        self.outcome.sent += placed.len() as u64;
-        for (target, at) in placed {
-            let stretches = self.targets.get_mut(&*target.topic).into_iter().flatten();
+        let items = parcel.items.get(..count).unwrap_or(&parcel.items);
+        let placed = self.scribe.publish(items)?;
+        for (item, at) in items.iter().zip(&placed) {
+            let Some(at) = at else { continue };
+            self.outcome.sent += 1;
+            let stretches = self.targets.get_mut(&*item.target.topic).into_iter().flatten();
             for stretch in stretches.filter(|stretch| stretch.partition == at.partition) {
                 stretch.range.next = stretch.range.next.max(at.offset.next());
             }
         }
+        self.outcome.too_large += placed.iter().filter(|at| at.is_none()).count() as u64;
+        let mut placed = placed.into_iter();
+        parcel.items.retain(|_| placed.next().is_none_or(|at| at.is_some()));
         Ok(())
     }
 
@@ -280,7 +232,8 @@ impl<'l> Replay<'l> {
                 let source = topic.source(*partition);
                 for (marker, begun) in ledger.open() {
                     self.wait_for(begun)?;
-                    let letters = self.search(&source, begun)?;
+                    let letters =
+                        settle::published(&self.library.kafka, &source, begun, &self.library.watch.cancel)?;
                     tracing::info!(partition = %source, begun = begun.letters.len(), published = letters.len(), "settled a replay that was cut off");
                     self.outcome.found += letters.len();
                     settled.entry(source.clone()).or_default().extend(&letters);
@@ -296,7 +249,10 @@ impl<'l> Replay<'l> {
         let age = u64::try_from(now_ms().saturating_sub(begun.at_ms)).unwrap_or(0);
         let left = self.options.settle.saturating_sub(Duration::from_millis(age));
         if !left.is_zero() {
-            tracing::info!(seconds = left.as_secs_f64(), "waiting for a replay that has not ended, or was cut off");
+            tracing::info!(
+                seconds = left.as_secs_f64(),
+                "waiting for a replay that has not ended, or was cut off"
+            );
         }
         self.pause(left);
         match self.library.watch.cancel.is_cancelled() {
@@ -305,34 +261,9 @@ impl<'l> Replay<'l> {
         }
     }
 
-    /// Which of these letters the targets hold.
-    fn search(&self, source: &TopicPartition, begun: &Begun) -> Result<Ranges, Error> {
-        let mut found = Ranges::default();
-        for target in &begun.targets {
-            let extent = match scan::extent(&self.library.kafka, &target.topic, Purpose::Source) {
-                // What was published there is gone with it.
-                Err(kafka::Error::MissingTopic { .. }) => continue,
-                other => other?,
-            };
-            let Some(stretch) = scan::from(&extent, Partition(target.partition), Offset(target.end)) else {
-                continue;
-            };
-            let cancel = self.library.watch.cancel.clone();
-            let mut scan = Scan::start(&self.library.kafka, &target.topic, &[stretch], cancel)?;
-            while let Some(message) = scan.next()? {
-                let of = message.header(REPLAY_OF).and_then(|value| std::str::from_utf8(value).ok());
-                let of: Option<Position> = of.and_then(|text| text.parse().ok());
-                if let Some(of) = of.filter(|of| of.source == *source && begun.letters.contains(of.offset)) {
-                    found.insert(of.offset);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// The letters that markers of others name which came before ours.
-    fn taken(&mut self, source: &TopicPartition, ours: Offset) -> Result<Ranges, Error> {
-        let mut taken = Ranges::default();
+    /// The letters of a partition that markers of others name which came before ours.
+    fn look_for_others(&mut self, source: &TopicPartition, ours: Offset) -> Result<&Ranges, Error> {
+        let taken = self.taken.entry(source.clone()).or_default();
         let seen = self.seen.insert(source.clone(), ours.next()).unwrap_or(ours);
         if seen < ours {
             let stretch =
@@ -351,10 +282,8 @@ impl<'l> Replay<'l> {
     /// Where a letter goes, and where that ends: its own partition, or where there are fewer, always the same
     /// one in its place.
     fn target(&mut self, letter: &Letter) -> Result<(TopicPartition, Offset), Error> {
-        let origin = letter
-            .origin
-            .as_ref()
-            .ok_or_else(|| Error::NotALetter { position: letter.position.clone() })?;
+        let origin =
+            letter.origin.as_ref().ok_or_else(|| Error::NotALetter { position: letter.position.clone() })?;
         let topic = self.options.to.as_deref().unwrap_or(&origin.source.topic);
         if !self.targets.contains_key(topic) {
             let extent = scan::extent(&self.library.kafka, topic, Purpose::Source)?;
@@ -401,27 +330,6 @@ impl<'l> Replay<'l> {
         let cancelled = self.library.watch.cancel.cancelled();
         // Either end will do: whoever goes on looks at the token.
         let _ = self.scribe.runtime.block_on(async { tokio::time::timeout(span, cancelled).await });
-    }
-}
-
-impl Item {
-    fn headers(&self) -> Vec<crate::record::Header> {
-        let mut headers: Vec<_> =
-            self.letter.headers.iter().filter(|(name, _)| name != REPLAY_OF).cloned().collect();
-        headers.push((REPLAY_OF.to_owned(), Some(self.letter.position.to_string().into_bytes())));
-        headers
-    }
-
-    fn outgoing<'a>(&'a self, headers: &'a [crate::record::Header]) -> Outgoing<'a> {
-        Outgoing {
-            topic: &self.target.topic,
-            partition: Some(self.target.partition),
-            key: self.letter.key.as_deref(),
-            payload: self.letter.payload.as_deref(),
-            headers,
-            // Its own time would let retention delete an old record before it is read.
-            timestamp_ms: None,
-        }
     }
 }
 

@@ -12,8 +12,8 @@ use backon::BackoffBuilder as _;
 
 use super::config::Config;
 use super::envelope::DeadLetter;
-use crate::kafka::{self, Producer};
 use crate::kafka::producer::Outgoing;
+use crate::kafka::{self, Producer};
 use crate::telemetry::metrics::METRICS;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -42,14 +42,17 @@ pub async fn warn_of_small(kafka: &kafka::Config, pairs: &[(String, String)]) {
 #[derive(Clone)]
 pub struct Sink {
     producer: Producer,
+    /// For letters that were refused for their size, perhaps because of others in their batch.
+    one_by_one: Producer,
     config: Arc<Config>,
     in_flight: Arc<AtomicUsize>,
     failing: Arc<AtomicUsize>,
 }
 
 impl Sink {
-    pub fn new(producer: Producer, config: Config) -> Sink {
-        Sink { producer, config: Arc::new(config), in_flight: Arc::default(), failing: Arc::default() }
+    pub fn new((producer, one_by_one): (Producer, Producer), config: Config) -> Sink {
+        let config = Arc::new(config);
+        Sink { producer, one_by_one, config, in_flight: Arc::default(), failing: Arc::default() }
     }
 
     /// Whether another letter may be handed in.
@@ -80,6 +83,8 @@ impl Sink {
             .without_max_times()
             .build();
         let mut failed = false;
+        let mut producer = &self.producer;
+        let mut is_alone = false;
         loop {
             let headers = letter.headers();
             let outgoing = Outgoing {
@@ -92,8 +97,12 @@ impl Sink {
                 // delete an old record's letter at once.
                 timestamp_ms: None,
             };
-            match self.producer.produce(outgoing).await {
+            match producer.produce(outgoing).await {
                 Ok(_) => break,
+                Err(kafka::Error::TooLarge { .. }) if !is_alone => {
+                    (producer, is_alone) = (&self.one_by_one, true);
+                    continue;
+                }
                 Err(error @ kafka::Error::TooLarge { .. }) if letter.cut() => {
                     tracing::warn!(%error, position = %letter.record.position, "dead letter cut; the whole record stays where it is");
                     continue;

@@ -59,7 +59,9 @@ pub enum Error {
     Silent { topic: String, timeout_s: u64 },
     #[error("reading `{topic}` was cancelled")]
     Cancelled { topic: String },
-    #[error("records of {partition} could not be deleted: {reason}\nhint: grant DELETE on the topic to this user, and let its cleanup.policy contain `delete`")]
+    #[error(
+        "records of {partition} could not be deleted: {reason}\nhint: grant DELETE on the topic to this user, and let its cleanup.policy contain `delete`"
+    )]
     Delete { partition: crate::record::TopicPartition, reason: String },
 }
 

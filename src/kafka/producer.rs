@@ -44,6 +44,14 @@ impl Producer {
         Ok(Producer { inner })
     }
 
+    /// The same, but each message travels alone: brokers judge the size of whole batches, so that this one
+    /// tells whether a message itself is too large.
+    pub fn one_by_one(config: &Config, produce_timeout: Duration) -> Result<Producer, Error> {
+        let mut settings = client::producer(config, produce_timeout);
+        let inner = settings.set("batch.num.messages", "1").create().map_err(Error::Create)?;
+        Ok(Producer { inner })
+    }
+
     /// Publishes and waits for the acknowledgement. Not cancel-safe: a dropped call may still deliver.
     pub async fn produce(&self, outgoing: Outgoing<'_>) -> Result<Placed, Error> {
         match self.enqueue(outgoing) {

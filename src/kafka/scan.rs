@@ -6,8 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +53,24 @@ pub struct Progress {
     pub total: u64,
 }
 
+type Reader = BaseConsumer<Context>;
+
+/// Leaves out what is no error to a scan.
+struct Context;
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "kafka client error");
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
 /// A reading of one topic under way.
 pub struct Scan {
-    reader: BaseConsumer,
+    reader: Reader,
     topic: String,
     open: Vec<Open>,
     total: u64,
@@ -96,7 +112,7 @@ impl Scan {
                     Isolation::ReadUncommitted => "read_uncommitted",
                 },
             );
-        let reader: BaseConsumer = settings.create().map_err(Error::Create)?;
+        let reader: Reader = settings.create_with_context(Context).map_err(Error::Create)?;
         let mut list = TopicPartitionList::new();
         let mut open = Vec::new();
         for stretch in stretches {
@@ -153,6 +169,12 @@ impl Scan {
                     self.heard = Instant::now();
                     self.open.retain(|open| open.partition.0 != partition);
                 }
+                Some(Err(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
+                {
+                    let reason = error.to_string();
+                    return Err(Error::Forbidden { topic: self.topic.clone(), reason });
+                }
                 Some(Err(error)) => judge(&error)?,
                 None => {}
             }
@@ -166,7 +188,7 @@ impl Scan {
 /// Notes that a record came; says whether it belongs to what is asked for.
 fn advance(
     open: &mut Vec<Open>,
-    reader: &BaseConsumer,
+    reader: &Reader,
     topic: &str,
     (partition, offset): (Partition, Offset),
 ) -> Result<bool, Error> {

@@ -174,7 +174,10 @@ impl Worker {
             let before = self.reporter.topics.insert(topic.to_string(), now).unwrap_or_default();
             METRICS.assigned_partitions.with_label_values(&[topic]).add(now.0 - before.0);
             METRICS.paused_partitions.with_label_values(&[topic, "backpressure"]).add(now.1 - before.1);
-            METRICS.paused_partitions.with_label_values(&[topic, "dead_letter_ceiling"]).add(now.2 - before.2);
+            METRICS
+                .paused_partitions
+                .with_label_values(&[topic, "dead_letter_ceiling"])
+                .add(now.2 - before.2);
         }
         METRICS.memory_used.set(i64::try_from(self.line.budget.used()).unwrap_or(i64::MAX));
         self.report_health();

@@ -88,11 +88,15 @@ impl Pipeline {
     pub async fn run(self, shutdown: CancellationToken) -> Result<Summary, Error> {
         let topics = self.topics().await?;
         self.check_topics(&topics).await?;
-        let producer = Producer::new(&self.parts.kafka, self.parts.dead_letter.produce_timeout.0)?;
+        let produce_timeout = self.parts.dead_letter.produce_timeout.0;
+        let producers = (
+            Producer::new(&self.parts.kafka, produce_timeout)?,
+            Producer::one_by_one(&self.parts.kafka, produce_timeout)?,
+        );
         let stop = shutdown.child_token();
         let mut ends = FuturesUnordered::new();
         for member in 0..usize::from(self.parts.kafka.consumers) {
-            let worker = self.worker(member, &topics, producer.clone(), stop.clone())?;
+            let worker = self.worker(member, &topics, producers.clone(), stop.clone())?;
             ends.push(start(member, worker)?);
         }
         let mut drained = true;
@@ -149,7 +153,7 @@ impl Pipeline {
         &self,
         member: usize,
         topics: &Topics,
-        producer: Producer,
+        producers: (Producer, Producer),
         shutdown: CancellationToken,
     ) -> Result<Worker, Error> {
         let parts = &self.parts;
@@ -177,7 +181,7 @@ impl Pipeline {
             },
             flusher: Flusher {
                 client: parts.client.clone(),
-                letters: Sink::new(producer, parts.dead_letter.clone()),
+                letters: Sink::new(producers, parts.dead_letter.clone()),
                 kafka: Arc::new(parts.kafka.clone()),
             },
             runtime: Handle::current(),

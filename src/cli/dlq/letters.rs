@@ -78,7 +78,8 @@ pub fn in_full(letter: &Letter, full: bool) -> String {
     text.push_str("\nheaders of penstock\n");
     let (ours, theirs): (Vec<_>, Vec<_>) =
         letter.headers.iter().partition(|(name, _)| name.starts_with("penstock-"));
-    let explained = |name: &str| HEADERS.iter().find(|(known, _)| *known == name).map_or("", |(_, what)| what);
+    let explained =
+        |name: &str| HEADERS.iter().find(|(known, _)| *known == name).map_or("", |(_, what)| what);
     let line = |(name, value): &&Header, what: &str| {
         let what = if what.is_empty() { String::new() } else { format!("   ({what})") };
         format!("  {} = {}{what}\n", plain(name), value.as_deref().map_or("(null)".to_owned(), one_line))
@@ -151,7 +152,8 @@ fn hex(bytes: &[u8]) -> String {
 /// Offset, bytes, and what can be read of them.
 fn dump(bytes: &[u8]) -> String {
     let line = |(number, line): (usize, &[u8])| {
-        let readable = line.iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' });
+        let readable =
+            line.iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' });
         let digits = line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
         format!("{:08x}  {digits:47}  {}\n", number * HEX_LINE_BYTES, readable.collect::<String>())
     };
@@ -200,8 +202,13 @@ mod tests {
 
     #[test]
     fn a_value_is_set_out_only_if_that_changes_nothing() {
-        assert_eq!(value(b"{\"a\": [1, \"x \\\" y\"]}", false), "  {\n    \"a\": [\n      1,\n      \"x \\\" y\"\n    ]\n  }\n");
-        for text in ["{\"a\":1.10}", "{\"a\":1,\"a\":2}", "{\"a\":123456789012345678901234567890}", "not json"] {
+        assert_eq!(
+            value(b"{\"a\": [1, \"x \\\" y\"]}", false),
+            "  {\n    \"a\": [\n      1,\n      \"x \\\" y\"\n    ]\n  }\n"
+        );
+        for text in
+            ["{\"a\":1.10}", "{\"a\":1,\"a\":2}", "{\"a\":123456789012345678901234567890}", "not json"]
+        {
             assert_eq!(value(text.as_bytes(), false), format!("  {text}\n"));
         }
     }

@@ -1,191 +1,22 @@
-//! `penstock dlq`: its arguments, its questions, and how letters are printed in lists.
+//! `penstock dlq`: its questions, and how letters are printed in lists.
 //!
 //! Refuses to find or send letters: that is `app::dlq`'s. One letter in full is `letters`'.
 
+mod args;
+mod letters;
+
 use std::io::{IsTerminal as _, Write};
 
-use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::letters::{self, table};
+pub use self::args::DlqArgs;
+use self::args::{DlqCommand, Doing, StateArg, StateName, Which};
+use self::letters::table;
 use super::work::Call;
 use super::{Exit, Failure};
 use crate::app::dlq::{
-    Filter, Group, Grouped, Letter, Offset, Options, Outcome, Part, Partition, Position, Session, State, moment_ms,
+    Filter, Group, Grouped, Letter, Offset, Options, Outcome, Part, Partition, Session, State, moment_ms,
 };
-
-const DLQ_EXAMPLES: &str = "\
-Examples:
-  penstock dlq groups
-  penstock dlq list --topic clicks --since 2h --limit 20
-  penstock dlq show clicks.dead/0@17
-  penstock dlq replay --topic clicks --reason out_of_range --dry-run
-  penstock dlq purge --topic clicks --until 2026-03-01T00:00:00Z --yes
-
-Without --topic the dead-letter topics of all tables are read.";
-
-const LIST_EXAMPLES: &str = "\
-Examples:
-  penstock dlq list
-  penstock dlq list --topic clicks --reason missing_field --path user.id
-  penstock dlq list --since 2026-03-14T09:00:00Z --until 2026-03-14T10:00:00Z --output json
-  penstock dlq list --topic clicks --partition 3 --offset 77 --state waiting";
-
-const GROUPS_EXAMPLES: &str = "\
-Examples:
-  penstock dlq groups --topic clicks --since 1d
-  penstock dlq groups --state waiting --output json";
-
-const SHOW_EXAMPLES: &str = "\
-Examples:
-  penstock dlq show clicks.dead/0@17
-  penstock dlq show clicks.dead/0@17 --full --output json
-  penstock dlq show clicks/3@77 --origin";
-
-const REPLAY_EXAMPLES: &str = "\
-Examples:
-  penstock dlq replay --topic clicks --dry-run
-  penstock dlq replay --topic clicks --reason out_of_range --path price --rate 500
-  penstock dlq replay --topic clicks --partition 3 --offset 77 --yes
-  penstock dlq replay --topic clicks --to clicks-retry --limit 1000 --yes
-
-Each letter goes to the partition that it came from, once: markers in the dead-letter topic remember what was
-sent, so a replay that was cut off at any point is simply run again.";
-
-const PURGE_EXAMPLES: &str = "\
-Examples:
-  penstock dlq purge --topic clicks --dry-run
-  penstock dlq purge --topic clicks --state replayed --yes
-  penstock dlq purge --reason invalid_json --until 30d --yes
-
-Kafka deletes from a partition's begin only. What lies behind a letter that is still wanted is marked as purged
-instead: no command shows it any more, and its bytes go with the topic's retention or a later purge.";
-
-#[derive(Clone, Debug, Args)]
-#[command(after_help = DLQ_EXAMPLES)]
-pub struct DlqArgs {
-    #[command(subcommand)]
-    command: DlqCommand,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-enum DlqCommand {
-    /// Lists dead letters, newest last
-    #[command(after_help = LIST_EXAMPLES)]
-    List {
-        #[command(flatten)]
-        which: Which,
-        #[command(flatten)]
-        state: StateArg,
-        /// Newest letters to list
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        limit: u32,
-    },
-    /// Counts dead letters by what is wrong with them, most frequent first
-    #[command(after_help = GROUPS_EXAMPLES)]
-    Groups {
-        #[command(flatten)]
-        which: Which,
-        #[command(flatten)]
-        state: StateArg,
-    },
-    /// Shows one dead letter with everything that is in it
-    #[command(after_help = SHOW_EXAMPLES)]
-    Show {
-        /// Where the letter lies, as listed
-        #[arg(value_name = "TOPIC/PARTITION@OFFSET")]
-        position: Position,
-        /// The position is that of the record in its source topic; the newest letter of it is shown
-        #[arg(long)]
-        origin: bool,
-        /// Does not cut long values
-        #[arg(long)]
-        full: bool,
-    },
-    /// Publishes dead letters to their topics again
-    #[command(after_help = REPLAY_EXAMPLES)]
-    Replay {
-        #[command(flatten)]
-        which: Which,
-        #[command(flatten)]
-        doing: Doing,
-        /// Topic to publish to, in place of each letter's own
-        #[arg(long, value_name = "TOPIC")]
-        to: Option<String>,
-        /// Records per second at most
-        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
-        rate: u32,
-        /// Letters to send at most
-        #[arg(long)]
-        limit: Option<u64>,
-        /// Also those that were replayed before
-        #[arg(long)]
-        again: bool,
-    },
-    /// Deletes dead letters where Kafka can, and marks the others as purged
-    #[command(after_help = PURGE_EXAMPLES)]
-    Purge {
-        #[command(flatten)]
-        which: Which,
-        #[command(flatten)]
-        state: StateArg,
-        #[command(flatten)]
-        doing: Doing,
-    },
-}
-
-/// Which letters are meant.
-#[derive(Clone, Debug, Args)]
-struct Which {
-    /// Source topic; those of all tables without it
-    #[arg(long)]
-    topic: Option<String>,
-    /// Table that they were meant for
-    #[arg(long)]
-    table: Option<String>,
-    /// Reason code, such as `out_of_range`
-    #[arg(long)]
-    reason: Option<String>,
-    /// Field, such as `lines[2].price`
-    #[arg(long)]
-    path: Option<String>,
-    /// Refused at or after: RFC 3339, or a span back from now such as 2h
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Refused before
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-    /// Partition of the source topic
-    #[arg(long)]
-    partition: Option<i32>,
-    /// Offset in the source topic
-    #[arg(long)]
-    offset: Option<i64>,
-}
-
-#[derive(Clone, Debug, Args)]
-struct StateArg {
-    /// Only those in this state; waiting and replayed ones without it
-    #[arg(long, value_enum)]
-    state: Option<StateName>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StateName {
-    Waiting,
-    Replayed,
-}
-
-/// Whether it is done, and who is asked.
-#[derive(Clone, Debug, Args)]
-struct Doing {
-    /// Says what would be done, and does nothing
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
-    /// Does not ask
-    #[arg(long)]
-    yes: bool,
-}
 
 impl Which {
     fn filter(&self, state: Option<&StateArg>) -> Result<Filter, Failure> {
@@ -312,20 +143,25 @@ fn replay(call: &mut Call<'_>, which: &Which, doing: &Doing, options: Options) -
             return call.tell("nothing was sent\n", &json!({ "sent": 0 }));
         }
     }
-    let Outcome { sent, found, taken, without_origin, without_record } = session.replay(&filter, options)?;
+    let Outcome { sent, found, taken, too_large, without_origin, without_record } =
+        session.replay(&filter, options)?;
     let mut text = format!("{sent} letters sent\n");
     for (count, what) in [
         (found, "had been sent by a replay that was cut off; they are marked now"),
         (taken, "were left to another replay that runs at the same time"),
+        (too_large, "are larger than their topic takes and stay; raise its max.message.bytes"),
         (without_origin, "do not say where they came from and stay"),
-        (without_record, "hold a part of their record only, and the whole is no longer in its topic; they stay"),
+        (
+            without_record,
+            "hold a part of their record only, and the whole is no longer in its topic; they stay",
+        ),
     ] {
         if 0 < count {
             text.push_str(&format!("{count} letters {what}\n"));
         }
     }
     let value = json!({
-        "sent": sent, "found": found, "taken": taken,
+        "sent": sent, "found": found, "taken": taken, "too_large": too_large,
         "without_origin": without_origin, "without_record": without_record,
     });
     call.tell(&text, &value)
