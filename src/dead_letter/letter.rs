@@ -199,7 +199,7 @@ pub mod tests {
         for other in others {
             assert!(!other.matches(&letter), "{other:?}");
         }
-        assert!(!all.matches(&Letter { state: State::Purged, ..letter.clone() }));
+        assert!(!all.matches(&Letter { state: State::Purged, ..letter }));
     }
 
     #[test]

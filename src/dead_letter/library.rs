@@ -52,12 +52,6 @@ pub struct Topic {
     pub ledgers: BTreeMap<Partition, Ledger>,
 }
 
-/// What lies in a dead-letter topic.
-pub(super) enum Entry {
-    Letter(Letter),
-    Marker,
-}
-
 /// What to do after a letter.
 pub type Flow = Result<ControlFlow<()>, Error>;
 
@@ -86,7 +80,7 @@ impl Library {
     /// The letters that are meant, in the order in which they lie within each partition.
     pub fn read(&self, filter: &Filter, mut on: impl FnMut(Letter) -> Flow) -> Result<(), Error> {
         self.walk(|_, _, entry| match entry {
-            Entry::Letter(letter) if filter.matches(&letter) => on(letter),
+            Some(letter) if filter.matches(&letter) => on(letter),
             _ => Ok(ControlFlow::Continue(())),
         })
     }
@@ -118,21 +112,21 @@ impl Library {
         }
     }
 
-    /// Every letter and every place where none lies.
+    /// Every letter; `None` where a marker lies.
     pub(super) fn walk(
         &self,
-        mut on: impl FnMut(&Topic, (Partition, Offset), Entry) -> Flow,
+        mut on: impl FnMut(&Topic, (Partition, Offset), Option<Letter>) -> Flow,
     ) -> Result<(), Error> {
         for topic in &self.topics {
             let flow = self.scan(topic, |message| {
                 let record = message.record();
                 let at = (record.partition, record.offset);
                 if message.header(marker::HEADER).is_some() {
-                    return on(topic, at, Entry::Marker);
+                    return on(topic, at, None);
                 }
                 let record: OwnedRecord = message.to_owned();
                 let state = topic.state(&record.position);
-                on(topic, at, Entry::Letter(Letter::read(record, state)))
+                on(topic, at, Some(Letter::read(record, state)))
             })?;
             if flow.is_break() {
                 break;
@@ -144,7 +138,7 @@ impl Library {
     fn scan(&self, topic: &Topic, mut on: impl FnMut(Message<'_>) -> Flow) -> Flow {
         let mut scan = Scan::start(&self.kafka, &topic.name, &topic.extent, self.watch.cancel.clone())?;
         let mut count = 0_u64;
-        while let Some(message) = scan.next()? {
+        while let Some(message) = scan.next_record()? {
             if on(message)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use super::Error;
 use super::letter::Filter;
-use super::library::{Entry, Library};
+use super::library::Library;
 use super::marker::{Marker, State};
 use super::ranges::Ranges;
 use super::scribe::Scribe;
@@ -52,7 +52,7 @@ pub fn plan(library: &Library, filter: &Filter) -> Result<Vec<Part>, Error> {
     }
     let mut kept: Vec<TopicPartition> = Vec::new();
     library.walk(|topic, (partition, offset): (Partition, Offset), entry| {
-        let Entry::Letter(letter) = entry else { return Ok(ControlFlow::Continue(())) };
+        let Some(letter) = entry else { return Ok(ControlFlow::Continue(())) };
         let source = topic.source(partition);
         let Some(part) = parts.get_mut(&source) else { return Ok(ControlFlow::Continue(())) };
         let is_meant = filter.matches(&letter);

@@ -270,7 +270,7 @@ impl<'l> Replay<'l> {
                 Stretch { partition: source.partition, range: OffsetRange { first: seen, next: ours } };
             let Watch { cancel, .. } = self.library.watch.clone();
             let mut scan = Scan::start(&self.library.kafka, &source.topic, &[stretch], cancel)?;
-            while let Some(message) = scan.next()? {
+            while let Some(message) = scan.next_record()? {
                 if let Some(marker) = marker_of(&message) {
                     taken.extend(marker.letters());
                 }

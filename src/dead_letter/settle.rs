@@ -32,7 +32,7 @@ pub fn published(
             continue;
         };
         let mut scan = Scan::start(kafka, &target.topic, &[stretch], cancel.clone())?;
-        while let Some(message) = scan.next()? {
+        while let Some(message) = scan.next_record()? {
             let of = message.header(REPLAY_OF).and_then(|value| std::str::from_utf8(value).ok());
             let of: Option<Position> = of.and_then(|text| text.parse().ok());
             if let Some(of) = of.filter(|of| of.source == *source && begun.letters.contains(of.offset)) {

@@ -264,7 +264,7 @@ fn two_replays_at_a_time_send_each_letter_once() {
 
 #[test]
 fn purging_deletes_what_it_can_and_marks_the_rest() {
-    let mut scene = scene();
+    let scene = scene();
     for payloads in [["{\"n\":1}", "{\"n\":2}"], ["bad", "{\"n\":3}"], ["bad", "{\"n\":4}"]] {
         scene.kafka.produce(&scene.topic, 0, payloads);
     }

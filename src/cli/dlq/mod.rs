@@ -136,7 +136,9 @@ fn replay(call: &mut Call<'_>, which: &Which, doing: &Doing, options: Options) -
         if doing.dry_run {
             let text = format!("{}would be sent: {count} letters to {to}\n", groups_text(&plan));
             let mut value = groups_json(&plan);
-            value["would_send"] = json!(count);
+            if let Value::Object(fields) = &mut value {
+                fields.insert("would_send".to_owned(), json!(count));
+            }
             return call.tell(&text, &value);
         }
         if !doing.is_agreed(&format!("{}Send {count} letters to {to}?", groups_text(&plan)))? {
