@@ -4,6 +4,7 @@
 //! another is a type of its own, so that an offset never ends up where a partition belongs.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Number of a Kafka partition within its topic.
@@ -94,6 +95,25 @@ impl fmt::Display for OffsetRange {
     }
 }
 
+impl FromStr for Position {
+    type Err = String;
+
+    /// Reads what is printed: `topic/partition@offset`.
+    fn from_str(text: &str) -> Result<Position, String> {
+        let parse = || {
+            let (source, offset) = text.rsplit_once('@')?;
+            let (topic, partition) = source.rsplit_once('/')?;
+            let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
+            let is_sound = !topic.is_empty() && 0 <= partition && 0 <= offset;
+            is_sound.then(|| Position {
+                source: TopicPartition { topic: topic.into(), partition: Partition(partition) },
+                offset: Offset(offset),
+            })
+        };
+        parse().ok_or_else(|| format!("`{text}` is no position; write TOPIC/PARTITION@OFFSET"))
+    }
+}
+
 /// A message header: name and value.
 pub type Header = (String, Option<Vec<u8>>);
 
@@ -115,5 +135,20 @@ impl OwnedRecord {
         self.key.as_ref().map_or(0, Vec::len)
             + self.payload.as_ref().map_or(0, Vec::len)
             + headers.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_reads_as_it_prints() {
+        let position: Position = "clicks.dead/3@77".parse().unwrap();
+        assert_eq!((position.source.partition, position.offset), (Partition(3), Offset(77)));
+        assert_eq!(position.to_string(), "clicks.dead/3@77");
+        for text in ["", "clicks", "clicks/3", "clicks@3", "/3@7", "clicks/-1@7", "clicks/3@x"] {
+            assert!(text.parse::<Position>().is_err(), "{text}");
+        }
     }
 }

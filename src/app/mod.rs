@@ -4,6 +4,7 @@
 //! the use was wrong, a server could not be reached, or something failed.
 
 pub mod audit;
+pub mod dlq;
 pub mod generate;
 pub mod ledger;
 mod levels;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
-use crate::{clickhouse, kafka};
+use crate::{clickhouse, dead_letter, kafka};
 
 /// How long a server may take to show that it is there.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(15);
@@ -59,11 +60,23 @@ impl From<kafka::Error> for Error {
                 | kafka::Error::MissingDeadLetterTopic { .. }
                 | kafka::Error::Forbidden { .. }
                 | kafka::Error::GroupNotEmpty { .. }
+                | kafka::Error::ForbiddenWrite { .. }
+                | kafka::Error::Gone { .. }
                 | kafka::Error::Create(_)
         );
         match error {
             error if error.is_unreachable() => Error::Unreachable(error.into()),
             error if wrong => Error::WrongUse(error.into()),
+            error => Error::Failed(error.into()),
+        }
+    }
+}
+
+impl From<dead_letter::Error> for Error {
+    fn from(error: dead_letter::Error) -> Self {
+        match error {
+            dead_letter::Error::Kafka(error) => error.into(),
+            error @ dead_letter::Error::NotALetter { .. } => Error::WrongUse(error.into()),
             error => Error::Failed(error.into()),
         }
     }

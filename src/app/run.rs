@@ -106,7 +106,7 @@ async fn ingest(
 }
 
 /// SIGTERM and SIGINT begin an orderly end; the drain deadline bounds it.
-fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Error> {
+pub(super) fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Error> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind).map_err(|error| Error::Failed(error.into()))?;
         let shutdown = shutdown.clone();

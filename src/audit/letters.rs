@@ -28,7 +28,7 @@ impl Letters {
             let extent = scan::extent(config, topic, Purpose::DeadLetters)?;
             let is_whole = extent.iter().all(|stretch| stretch.range.first == Offset(0));
             let mut scan = Scan::start(config, topic, &extent, CancellationToken::new())?;
-            while let Some(message) = scan.next()? {
+            while let Some(message) = scan.next_record()? {
                 let record = message.to_owned();
                 if header_text(&record.headers, "group") == Some(&config.group)
                     && let Some(position) = origin(&record.headers)

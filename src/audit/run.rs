@@ -108,7 +108,7 @@ impl Auditor<'_> {
             Stretch { partition: target.source.partition, range: OffsetRange { first: start, next } };
         let mut scan = Scan::start(self.kafka, &target.source.topic, &[stretch], CancellationToken::new())?;
         let mut columns = self.decoder.columns();
-        while let Some(message) = scan.next()? {
+        while let Some(message) = scan.next_record()? {
             let record = message.record();
             while pass.chunk.ends_before(record.offset) {
                 self.close(&mut pass)?;

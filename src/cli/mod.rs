@@ -6,6 +6,7 @@
 pub mod args;
 mod audit;
 mod config;
+mod dlq;
 pub mod failure;
 mod ledger;
 pub mod output;
@@ -90,6 +91,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Shows how far the group is and what it has planned, and sets it back
     Ledger(LedgerArgs),
+    /// Lists, shows, replays and purges dead letters
+    Dlq(dlq::DlqArgs),
     /// Shows and checks the configuration
     Config(ConfigArgs),
     /// Prints a completion script for a shell
@@ -159,6 +162,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Generate(args) => call(environment, out)?.generate(&args),
         Command::Query(args) => call(environment, out)?.query(&args),
         Command::Ledger(args) => call(environment, out)?.ledger(&args),
+        Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
         Command::Config(args) => config::run(args, &global, environment, out),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -252,6 +252,7 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("clickhouse.breaker.backoff_min", clickhouse.breaker.backoff_min),
         ("batch.age_max", config.batch.age_max),
         ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
+        ("dead_letter.ceiling.window", config.dead_letter.ceiling.window),
         ("telemetry.stalled_after", config.telemetry.stalled_after),
         ("shutdown.drain", config.shutdown.drain),
     ];

@@ -12,25 +12,47 @@ use backon::BackoffBuilder as _;
 
 use super::config::Config;
 use super::envelope::DeadLetter;
-use crate::kafka::Producer;
 use crate::kafka::producer::Outgoing;
+use crate::kafka::{self, Producer};
 use crate::telemetry::metrics::METRICS;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// Warns of dead-letter topics (first of each pair) that do not take every message of their source topic.
+pub async fn warn_of_small(kafka: &kafka::Config, pairs: &[(String, String)]) {
+    let names: Vec<&str> = pairs.iter().flat_map(|(dead, source)| [dead.as_str(), source.as_str()]).collect();
+    let limits = match kafka::admin::message_bytes_max(kafka, &names).await {
+        Ok(limits) => limits,
+        Err(error) => return tracing::debug!(%error, "the topics' limits cannot be seen"),
+    };
+    for (dead, source) in pairs {
+        if let (Some(taken), Some(needed)) = (limits.get(dead), limits.get(source))
+            && taken < needed
+        {
+            tracing::warn!(
+                "dead-letter topic `{dead}` takes messages of {taken} bytes, `{source}` of {needed}: larger dead \
+                 letters are cut\nhint: set max.message.bytes of `{dead}` to somewhat more than {needed}"
+            );
+        }
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Sink {
     producer: Producer,
+    /// For letters that were refused for their size, perhaps because of others in their batch.
+    one_by_one: Producer,
     config: Arc<Config>,
     in_flight: Arc<AtomicUsize>,
     failing: Arc<AtomicUsize>,
 }
 
 impl Sink {
-    pub fn new(producer: Producer, config: Config) -> Sink {
-        Sink { producer, config: Arc::new(config), in_flight: Arc::default(), failing: Arc::default() }
+    pub fn new((producer, one_by_one): (Producer, Producer), config: Config) -> Sink {
+        let config = Arc::new(config);
+        Sink { producer, one_by_one, config, in_flight: Arc::default(), failing: Arc::default() }
     }
 
     /// Whether another letter may be handed in.
@@ -50,10 +72,10 @@ impl Sink {
 
     /// Publishes until the broker acknowledges. Not cancel-safe: a dropped call may still deliver, so a
     /// letter can arrive twice, never not at all.
-    pub async fn deliver(&self, letter: DeadLetter) {
+    pub async fn deliver(&self, mut letter: DeadLetter) {
         let topic = self.config.topic_for(&letter.record.position.source.topic);
-        let headers = letter.headers();
-        let labels = [letter.record.position.source.topic.as_ref(), letter.cause.reason];
+        let source = Arc::clone(&letter.record.position.source.topic);
+        let labels = [&*source, letter.cause.reason];
         let mut pauses = backon::ExponentialBuilder::default()
             .with_min_delay(PAUSE_MIN)
             .with_max_delay(PAUSE_MAX)
@@ -61,9 +83,13 @@ impl Sink {
             .without_max_times()
             .build();
         let mut failed = false;
+        let mut producer = &self.producer;
+        let mut is_alone = false;
         loop {
+            let headers = letter.headers();
             let outgoing = Outgoing {
                 topic: &topic,
+                partition: None,
                 key: letter.record.key.as_deref(),
                 payload: letter.record.payload.as_deref(),
                 headers: &headers,
@@ -71,9 +97,23 @@ impl Sink {
                 // delete an old record's letter at once.
                 timestamp_ms: None,
             };
-            match self.producer.produce(outgoing).await {
-                Ok(()) => break,
+            match producer.produce(outgoing).await {
+                Ok(_) => break,
+                Err(kafka::Error::TooLarge { .. }) if !is_alone => {
+                    (producer, is_alone) = (&self.one_by_one, true);
+                    continue;
+                }
+                Err(error @ kafka::Error::TooLarge { .. }) if letter.cut() => {
+                    tracing::warn!(%error, position = %letter.record.position, "dead letter cut; the whole record stays where it is");
+                    continue;
+                }
                 Err(error) => {
+                    let error = match error {
+                        kafka::Error::MissingTopic { topic } => {
+                            kafka::Error::MissingDeadLetterTopic { topic }
+                        }
+                        other => other,
+                    };
                     METRICS.dlq_records.with_label_values(&[labels[0], labels[1], "error"]).inc();
                     tracing::error!(%error, %topic, position = %letter.record.position, "dead letter not delivered, trying again");
                 }

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::Error;
-use crate::kafka::producer::{Outgoing, Producer, Refusal};
+use crate::kafka::producer::{Outgoing, Placed, Producer, Refusal};
 
 /// Messages that may wait for their acknowledgement.
 const IN_FLIGHT_MAX: usize = 50_000;
@@ -21,7 +21,7 @@ const PACE_INTERVAL: Duration = Duration::from_millis(10);
 pub struct Publisher<'a> {
     producer: &'a Producer,
     topic: &'a str,
-    in_flight: FuturesUnordered<BoxFuture<'static, Result<(), crate::kafka::Error>>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Result<Placed, crate::kafka::Error>>>,
     per_second: Option<u32>,
     started: Instant,
     sent: u64,
@@ -56,6 +56,7 @@ impl<'a> Publisher<'a> {
         loop {
             let outgoing = Outgoing {
                 topic: self.topic,
+                partition: None,
                 key: None,
                 payload: Some(payload),
                 headers: &[],

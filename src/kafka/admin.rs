@@ -1,11 +1,16 @@
-//! Looking at the cluster from outside the group: are the topics there, and one record by its position.
+//! Looking at the cluster from outside the group: are the topics there, one record by its position, and the
+//! deletion of records.
 //!
 //! Refuses to touch offsets and membership. Every call blocks and is bounded by a time-out; async code
 //! calls it from a blocking thread.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResourceResult, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
@@ -13,7 +18,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::{Config, Error, client};
-use crate::record::{OwnedRecord, Partition, Position};
+use crate::record::{Offset, OwnedRecord, Partition, Position, TopicPartition};
 
 pub(super) const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,6 +59,41 @@ pub(super) fn partitions(
             Purpose::Source => Error::MissingTopic { topic },
             Purpose::DeadLetters => Error::MissingDeadLetterTopic { topic },
         }),
+    }
+}
+
+/// The largest message that each topic takes; those are missing which this user may not see. Cancel-safe.
+pub async fn message_bytes_max(config: &Config, topics: &[&str]) -> Result<BTreeMap<String, u64>, Error> {
+    let admin: AdminClient<DefaultClientContext> = client::probe(config).create().map_err(Error::Create)?;
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let options = AdminOptions::new().request_timeout(Some(METADATA_TIMEOUT));
+    let results = admin
+        .describe_configs(&asked, &options)
+        .await
+        .map_err(|source| unreachable_brokers(config, source))?;
+    let limit = |result: ConfigResourceResult| {
+        let resource = result.ok()?;
+        let bytes = resource.get("max.message.bytes")?.value.as_ref()?.parse().ok()?;
+        match resource.specifier {
+            OwnedResourceSpecifier::Topic(name) => Some((name, bytes)),
+            _ => None,
+        }
+    };
+    Ok(results.into_iter().filter_map(limit).collect())
+}
+
+/// Deletes the records of a partition below `before`. Cancel-safe; the broker may still do it.
+pub async fn delete_before(config: &Config, source: &TopicPartition, before: Offset) -> Result<(), Error> {
+    let failed = |reason: String| Error::Delete { partition: source.clone(), reason };
+    let admin: AdminClient<DefaultClientContext> = client::probe(config).create().map_err(Error::Create)?;
+    let options = AdminOptions::new().operation_timeout(Some(METADATA_TIMEOUT));
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&source.topic, source.partition.0, KafkaOffset::Offset(before.0))
+        .map_err(|error| failed(error.to_string()))?;
+    let done = admin.delete_records(&list, &options).await.map_err(|error| failed(error.to_string()))?;
+    match done.elements().first().map(|element| element.error()) {
+        Some(Err(error)) => Err(failed(error.to_string())),
+        _ => Ok(()),
     }
 }
 

@@ -146,6 +146,11 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The value of the first header of this name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.0.headers()?.iter().find(|header| header.key == name)?.value
+    }
+
     /// A copy of the whole message.
     pub fn to_owned(&self) -> OwnedRecord {
         owned(&self.0)

@@ -68,11 +68,21 @@ pub enum Error {
     #[error("the broker did not take the message: {0}")]
     Produce(String),
     #[error(
+        "the message is larger than `{topic}` takes\nhint: raise max.message.bytes of that topic to somewhat more than that of the source topic"
+    )]
+    TooLarge { topic: String },
+    #[error("topic `{topic}` may not be written\nhint: grant WRITE on it to this user")]
+    ForbiddenWrite { topic: String },
+    #[error(
         "topic `{topic}` was silent for {timeout_s} s while it was read\nhint: check that the brokers are well and reachable"
     )]
     Silent { topic: String, timeout_s: u64 },
     #[error("reading `{topic}` was cancelled")]
     Cancelled { topic: String },
+    #[error(
+        "records of {partition} could not be deleted: {reason}\nhint: grant DELETE on the topic to this user, and let its cleanup.policy contain `delete`"
+    )]
+    Delete { partition: crate::record::TopicPartition, reason: String },
 }
 
 impl Error {

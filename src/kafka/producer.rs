@@ -10,7 +10,7 @@ use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::{Config, Error, client};
-use crate::record::Header;
+use crate::record::{Header, Offset, Partition};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -22,10 +22,19 @@ pub struct Producer {
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     pub topic: &'a str,
+    /// By the key's hash without it.
+    pub partition: Option<Partition>,
     pub key: Option<&'a [u8]>,
     pub payload: Option<&'a [u8]>,
     pub headers: &'a [Header],
     pub timestamp_ms: Option<i64>,
+}
+
+/// Where an acknowledged message lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub partition: Partition,
+    pub offset: Offset,
 }
 
 impl Producer {
@@ -35,8 +44,16 @@ impl Producer {
         Ok(Producer { inner })
     }
 
+    /// The same, but each message travels alone: brokers judge the size of whole batches, so that this one
+    /// tells whether a message itself is too large.
+    pub fn one_by_one(config: &Config, produce_timeout: Duration) -> Result<Producer, Error> {
+        let mut settings = client::producer(config, produce_timeout);
+        let inner = settings.set("batch.num.messages", "1").create().map_err(Error::Create)?;
+        Ok(Producer { inner })
+    }
+
     /// Publishes and waits for the acknowledgement. Not cancel-safe: a dropped call may still deliver.
-    pub async fn produce(&self, outgoing: Outgoing<'_>) -> Result<(), Error> {
+    pub async fn produce(&self, outgoing: Outgoing<'_>) -> Result<Placed, Error> {
         match self.enqueue(outgoing) {
             Ok(delivery) => delivery.await,
             Err(Refusal::QueueFull) => Err(Error::Produce("the client's queue is full".to_owned())),
@@ -48,8 +65,9 @@ impl Producer {
     pub fn enqueue(
         &self,
         outgoing: Outgoing<'_>,
-    ) -> Result<impl Future<Output = Result<(), Error>> + use<>, Refusal> {
+    ) -> Result<impl Future<Output = Result<Placed, Error>> + use<>, Refusal> {
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(outgoing.topic);
+        record.partition = outgoing.partition.map(|partition| partition.0);
         record.key = outgoing.key;
         record.payload = outgoing.payload;
         record.timestamp = outgoing.timestamp_ms;
@@ -64,12 +82,15 @@ impl Producer {
         }
         let delivery = self.inner.send_result(record).map_err(|(error, _)| match error {
             KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Refusal::QueueFull,
-            other => Refusal::Failed(Error::Produce(other.to_string())),
+            other => Refusal::Failed(refused(outgoing.topic, &other)),
         })?;
+        let topic = outgoing.topic.to_owned();
         Ok(async move {
             match delivery.await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err((error, _))) => Err(Error::Produce(error.to_string())),
+                Ok(Ok(done)) => {
+                    Ok(Placed { partition: Partition(done.partition), offset: Offset(done.offset) })
+                }
+                Ok(Err((error, _))) => Err(refused(&topic, &error)),
                 Err(_) => Err(Error::Produce("the producer was closed".to_owned())),
             }
         })
@@ -80,6 +101,18 @@ impl Producer {
         self.inner
             .flush(timeout)
             .map_err(|source| Error::Operation { operation: "flushing the producer", source })
+    }
+}
+
+/// What it means that a message was not taken.
+fn refused(topic: &str, error: &KafkaError) -> Error {
+    use RDKafkaErrorCode as Code;
+    let topic = topic.to_owned();
+    match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Error::TooLarge { topic },
+        Some(Code::TopicAuthorizationFailed) => Error::ForbiddenWrite { topic },
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => Error::MissingTopic { topic },
+        _ => Error::Produce(error.to_string()),
     }
 }
 

@@ -144,9 +144,7 @@ impl Scan {
 
     /// The next record; `None` once every stretch is read. In order within a partition. Blocks, for a minute
     /// at most.
-    // It lends each record, which an iterator cannot.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Message<'_>>, Error> {
+    pub fn next_record(&mut self) -> Result<Option<Message<'_>>, Error> {
         loop {
             if self.open.is_empty() {
                 return Ok(None);

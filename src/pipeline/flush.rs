@@ -236,6 +236,7 @@ impl Flusher {
             table: target.table.clone(),
             group: self.kafka.group.clone(),
             refused_ms: unix_ms(),
+            cut: None,
         })
     }
 }

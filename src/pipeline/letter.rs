@@ -47,6 +47,7 @@ impl Letter {
             table: self.table,
             group: group.to_owned(),
             refused_ms: now_ms,
+            cut: None,
         };
         (letter, self.permit)
     }

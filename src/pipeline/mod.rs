@@ -9,6 +9,7 @@
 //! ClickHouse (invariant I7): their answers come back over a bounded channel.
 
 mod audit;
+mod ceilings;
 mod commits;
 pub mod config;
 mod drain;
@@ -43,7 +44,7 @@ use seal::Batch;
 
 pub use flush::{Exact, PlaceColumns};
 pub use report::{Snapshot, Totals};
-pub use start::{ExactlyOnce, Parts, Pipeline, Summary, resolve_topics};
+pub use start::{ExactlyOnce, Parts, Pipeline, Summary, expand, resolve_topics};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -133,6 +134,7 @@ impl Line {
             Verdict::Rejected(rejection) => {
                 let ticket = self.tickets.next();
                 owned.tally.rejected(record.offset);
+                owned.judged.refused += 1;
                 owned.watermark.track(ticket, record.offset, record.timestamp_ms);
                 let letter = Letter::new((slot, ticket), original(), *rejection, &lane.name, &self.budget);
                 self.letters.push_back(letter);

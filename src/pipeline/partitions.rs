@@ -33,6 +33,10 @@ pub struct Owned {
     /// The group wants it back: nothing more is taken in.
     pub closing: bool,
     pub paused: bool,
+    /// Too many of its topic's records are refused.
+    pub is_capped: bool,
+    /// Since the ceiling of dead letters was last looked at.
+    pub judged: Judged,
     /// Kafka timestamp of the last record taken in.
     pub last_ms: Option<i64>,
     /// First offset that was taken in.
@@ -52,6 +56,12 @@ pub struct Counts {
     pub filtered: u64,
 }
 
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub records: u64,
+    pub refused: u64,
+}
+
 impl Owned {
     /// A record came from here.
     pub fn take_in(&mut self, record: &Record<'_>) {
@@ -59,6 +69,7 @@ impl Owned {
         self.last_ms = record.timestamp_ms.or(self.last_ms);
         self.caught_up = false;
         self.counts.records += 1;
+        self.judged.records += 1;
         self.counts.bytes += record.bytes().unsigned_abs();
         if let Some(planning) = &mut self.plan {
             planning.take_in(record);
@@ -131,6 +142,8 @@ impl Partitions {
             committed: None,
             closing: false,
             paused: false,
+            is_capped: false,
+            judged: Judged::default(),
             last_ms: None,
             first: None,
             end: None,

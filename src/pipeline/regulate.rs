@@ -93,6 +93,7 @@ impl Worker {
             self.line.seal_largest(now)?;
             self.send_batches(now);
         }
+        self.ceilings.look(&mut self.line.partitions, now);
         for (lane, blocked) in self.line.lanes.iter_mut().zip(&mut self.regulator.blocked) {
             lane.spend(now);
             *blocked = full || lane.is_blocked(*blocked, now);
@@ -130,7 +131,7 @@ impl Worker {
 
     fn has_blocked_unpaused(&self) -> bool {
         let mut slots = self.line.partitions.slots();
-        slots.any(|(slot, o)| !o.paused && !o.closing && self.regulator.stops(slot, o.lane))
+        slots.any(|(slot, o)| !o.paused && !o.closing && (o.is_capped || self.regulator.stops(slot, o.lane)))
     }
 
     fn pause_blocked(&mut self) -> Result<(), Error> {
@@ -156,7 +157,7 @@ impl Worker {
     fn switch(&mut self, pause: bool) -> Vec<TopicPartition> {
         let mut all = Vec::new();
         for (slot, owned) in self.line.partitions.slots_mut() {
-            let wanted = self.regulator.stops(slot, owned.lane);
+            let wanted = owned.is_capped || self.regulator.stops(slot, owned.lane);
             if !owned.closing && wanted == pause && owned.paused != pause {
                 owned.paused = pause;
                 all.push(owned.source.clone());

@@ -59,6 +59,9 @@ impl Totals {
     }
 }
 
+/// Partitions of one topic: assigned, paused by backpressure, paused by the ceiling of dead letters.
+type Held = (i64, i64, i64);
+
 /// One member's reporting.
 pub struct Reporter {
     pub health: Health,
@@ -66,8 +69,8 @@ pub struct Reporter {
     due: Instant,
     /// This member's share of `Totals::lag`.
     lag: i64,
-    /// This member's assigned and paused partitions by topic.
-    topics: BTreeMap<String, (i64, i64)>,
+    /// This member's partitions by topic.
+    topics: BTreeMap<String, Held>,
     member: usize,
 }
 
@@ -148,7 +151,7 @@ impl Worker {
             return;
         }
         self.reporter.due = now + REPORT_INTERVAL;
-        let mut topics: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        let mut topics: BTreeMap<String, Held> = BTreeMap::new();
         let mut lag_all = 0;
         let mut records = 0;
         for owned in self.line.partitions.iter_mut() {
@@ -163,9 +166,10 @@ impl Worker {
                 METRICS.lag_records.with_label_values(&labels).set(lag);
                 lag_all += lag;
             }
-            let (assigned, paused) = topics.entry(owned.source.topic.to_string()).or_default();
+            let (assigned, paused, capped) = topics.entry(owned.source.topic.to_string()).or_default();
             *assigned += 1;
-            *paused += i64::from(owned.paused);
+            *paused += i64::from(owned.paused && !owned.is_capped);
+            *capped += i64::from(owned.paused && owned.is_capped);
         }
         if 0 < records {
             self.caught_up_looks = 0;
@@ -178,6 +182,10 @@ impl Worker {
             let before = self.reporter.topics.insert(topic.to_string(), now).unwrap_or_default();
             METRICS.assigned_partitions.with_label_values(&[topic]).add(now.0 - before.0);
             METRICS.paused_partitions.with_label_values(&[topic, "backpressure"]).add(now.1 - before.1);
+            METRICS
+                .paused_partitions
+                .with_label_values(&[topic, "dead_letter_ceiling"])
+                .add(now.2 - before.2);
         }
         METRICS.memory_used.set(i64::try_from(self.line.budget.used()).unwrap_or(i64::MAX));
         self.report_health();
@@ -215,6 +223,7 @@ impl Worker {
             n => Status::Down(format!("{n} dead letters cannot be published and are tried again")),
         };
         self.reporter.health.set_component("dead letters", status);
+        self.ceilings.report(&self.reporter.health, member);
         if self.stopping.is_some() {
             return;
         }

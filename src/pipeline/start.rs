@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::audit::Audit;
+use super::ceilings::Ceilings;
 use super::commits::Commits;
 use super::config::Limits;
 use super::flush::{Exact, Flusher, Target};
@@ -106,12 +107,16 @@ impl Pipeline {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<Summary, Error> {
         let topics = resolve_topics(&self.parts.kafka, &self.parts.dead_letter, &self.parts.tables).await?;
         self.check_topics(&topics).await?;
-        let producer = Producer::new(&self.parts.kafka, self.parts.dead_letter.produce_timeout.0)?;
+        let produce_timeout = self.parts.dead_letter.produce_timeout.0;
+        let producers = (
+            Producer::new(&self.parts.kafka, produce_timeout)?,
+            Producer::one_by_one(&self.parts.kafka, produce_timeout)?,
+        );
         let stop = shutdown.child_token();
         let audit = self.start_audit(&topics)?;
         let mut ends = FuturesUnordered::new();
         for member in 0..usize::from(self.parts.kafka.consumers) {
-            let worker = self.worker(member, &topics, producer.clone(), stop.clone())?;
+            let worker = self.worker(member, &topics, producers.clone(), stop.clone())?;
             ends.push(start(member, worker)?);
         }
         let mut drained = true;
@@ -161,14 +166,18 @@ impl Pipeline {
             }
         }
         let kafka = self.parts.kafka.clone();
-        blocking(move || check_topics(&kafka, &all)).await
+        blocking(move || check_topics(&kafka, &all)).await?;
+        let pairs = topics.iter().map(|(topic, _)| topic.to_string());
+        let pairs: Vec<_> = pairs.map(|t| (self.parts.dead_letter.topic_for(&t), t)).collect();
+        dead_letter::topic::warn_of_small(&self.parts.kafka, &pairs).await;
+        Ok(())
     }
 
     fn worker(
         &self,
         member: usize,
         topics: &Topics,
-        producer: Producer,
+        producers: (Producer, Producer),
         shutdown: CancellationToken,
     ) -> Result<Worker, Error> {
         let parts = &self.parts;
@@ -181,6 +190,10 @@ impl Pipeline {
         Ok(Worker {
             consumer: Consumer::new(&parts.kafka, &names, member)?,
             regulator: Regulator::new(lanes.len(), slowest.min()),
+            ceilings: Ceilings::new(
+                &parts.dead_letter.ceiling,
+                topics.iter().map(|(topic, _)| Arc::clone(topic)),
+            ),
             line: Line {
                 partitions: Partitions::default(),
                 lanes,
@@ -193,7 +206,7 @@ impl Pipeline {
             },
             flusher: Flusher {
                 client: parts.client.clone(),
-                letters: Sink::new(producer, parts.dead_letter.clone()),
+                letters: Sink::new(producers, parts.dead_letter.clone()),
                 kafka: Arc::new(parts.kafka.clone()),
             },
             runtime: Handle::current(),
@@ -304,8 +317,8 @@ fn named(tables: &[Arc<Table>]) -> Vec<(String, usize)> {
     indexed.flat_map(|(lane, table)| table.topics.iter().map(move |topic| (topic.clone(), lane))).collect()
 }
 
-/// Puts the topics that match in the place of each pattern.
-fn expand(names: Vec<(String, usize)>, topics: &[String]) -> Result<Vec<(String, usize)>, Error> {
+/// Puts the topics that match in the place of each pattern; each name with the index of its table.
+pub fn expand(names: Vec<(String, usize)>, topics: &[String]) -> Result<Vec<(String, usize)>, Error> {
     let mut all = Vec::new();
     for (name, lane) in names {
         if !name.starts_with('^') {

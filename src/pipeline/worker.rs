@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::audit::Audit;
+use super::ceilings::Ceilings;
 use super::commits::Commits;
 use super::drain::{Revocation, Stopping};
 use super::flush::{Flushed, Flusher, Job, unix_ms};
@@ -44,6 +45,7 @@ pub struct Worker {
     pub answer_to: mpsc::Sender<Answer>,
     pub shutdown: CancellationToken,
     pub regulator: Regulator,
+    pub ceilings: Ceilings,
     pub reporter: Reporter,
     pub commits: Commits,
     pub audit: Audit,
@@ -122,7 +124,7 @@ impl Worker {
             .filter_map(Lane::due)
             .fold(POLL_MAX, |wait, due| wait.min(due.saturating_duration_since(now)));
         let mut bytes_left = i64::try_from(self.line.budget.turn_bytes()).unwrap_or(i64::MAX);
-        for _ in 0..self.regulator.turn_records(TURN_RECORDS_MAX) {
+        for _ in 0..self.ceilings.turn_records(self.regulator.turn_records(TURN_RECORDS_MAX)) {
             match self.consumer.poll(wait)? {
                 Event::Record(message) => {
                     bytes_left -= message.record().bytes();
@@ -244,6 +246,9 @@ impl Worker {
                     }
                 }
                 let dead_letters = job.dead_letters();
+                if let Some(first) = job.sources.first() {
+                    self.ceilings.refused(&first.source.topic, dead_letters);
+                }
                 self.line.totals.dead_letters(dead_letters);
                 self.line.totals.rows(job.sealed.batch.num_rows().saturating_sub(dead_letters));
                 report_written(&lane.name, &job);

@@ -16,6 +16,7 @@ mod audit;
 mod clickhouse;
 mod commands;
 mod dev_servers;
+mod dlq;
 mod exact;
 mod failure;
 mod fencing;

@@ -1,0 +1,210 @@
+//! `penstock dlq`: finds the dead-letter topics, and does what was asked for with their letters.
+//!
+//! Refuses to print and to ask: what would be done is given back before it is done. Everything that is long
+//! shows a bar on a terminal, and ends at a signal.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, run, runtime, tables};
+use crate::config::{Config, Loaded};
+use crate::dead_letter::groups::Groups;
+use crate::dead_letter::purge;
+use crate::dead_letter::replay::{Replay, Scribe};
+use crate::dead_letter::{Library, Watch};
+use crate::kafka;
+use crate::pipeline;
+use crate::telemetry::logs;
+use crate::units::Span;
+
+pub use crate::dead_letter::groups::Group;
+pub use crate::dead_letter::letter::HEADERS;
+pub use crate::dead_letter::purge::Part;
+pub use crate::dead_letter::replay::{Options, Outcome};
+pub use crate::dead_letter::{Filter, Letter, State};
+pub use crate::record::{Header, Offset, Partition, Position};
+
+/// Letters found with one origin that are kept; more would be as many replays of one record.
+const SAME_ORIGIN_MAX: usize = 100;
+
+/// Opened dead-letter topics.
+pub struct Session {
+    library: Library,
+    runtime: Runtime,
+    kafka: kafka::Config,
+    bar: ProgressBar,
+}
+
+/// Letters by signature, and how many had none of those told apart.
+pub struct Grouped {
+    pub groups: Vec<Group>,
+    pub others: u64,
+}
+
+impl Session {
+    /// Opens the dead-letter topic of one source topic, or those of all tables.
+    pub fn open(loaded: &Loaded, topic: Option<&str>) -> Result<Session, Error> {
+        Session::with(loaded, |config| match topic {
+            Some(topic) => Ok(vec![config.dead_letter.topic_for(topic)]),
+            None => dead_letter_topics(config),
+        })
+    }
+
+    /// Opens the topic that a letter lies in.
+    pub fn open_at(loaded: &Loaded, position: &Position) -> Result<Session, Error> {
+        Session::with(loaded, |_| Ok(vec![position.source.topic.to_string()]))
+    }
+
+    fn with(
+        loaded: &Loaded,
+        topics: impl FnOnce(&Config) -> Result<Vec<String>, Error>,
+    ) -> Result<Session, Error> {
+        let config = &loaded.config;
+        logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
+        let runtime = runtime()?;
+        let cancel = CancellationToken::new();
+        runtime.block_on(async { run::stop_on_signals(&cancel) })?;
+        let bar = bar();
+        let shown = bar.clone();
+        let progress = Arc::new(move |progress: kafka::scan::Progress| {
+            shown.set_length(progress.total);
+            shown.set_position(progress.read);
+        });
+        let library = Library::open(&config.kafka, &topics(config)?, Watch { cancel, progress })?;
+        Ok(Session { library, runtime, kafka: config.kafka.clone(), bar })
+    }
+
+    /// The newest letters that are meant, newest last, and how many there are.
+    pub fn list(&self, filter: &Filter, limit: usize) -> Result<(Vec<Letter>, u64), Error> {
+        let found = self.library.newest(filter, limit)?;
+        self.bar.finish_and_clear();
+        Ok(found)
+    }
+
+    /// The first `limit` letters that are meant, by what they have in common.
+    pub fn groups(&self, filter: &Filter, limit: u64) -> Result<Grouped, Error> {
+        let (mut groups, mut left) = (Groups::default(), limit);
+        self.library.read(filter, |letter| {
+            if left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+            left -= 1;
+            groups.add(&letter);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.bar.finish_and_clear();
+        Ok(Grouped { others: groups.others(), groups: groups.sorted() })
+    }
+
+    /// One letter by its own position.
+    pub fn show(&self, position: &Position) -> Result<Letter, Error> {
+        Ok(self.library.get(position)?)
+    }
+
+    /// The newest letter of the record at this position of its source topic, and how many there are.
+    pub fn show_origin(&self, origin: &Position) -> Result<(Letter, u64), Error> {
+        let filter = Filter {
+            topic: Some(origin.source.topic.to_string()),
+            partition: Some(origin.source.partition),
+            offset: Some(origin.offset),
+            ..Filter::default()
+        };
+        let (letters, found) = self.list(&filter, SAME_ORIGIN_MAX)?;
+        let newest = letters.last().ok_or_else(|| {
+            Error::WrongUse(anyhow::anyhow!(
+                "no dead letter comes from {origin}\nhint: without --origin the position is that of the letter, as \
+                 `penstock dlq list` prints it"
+            ))
+        })?;
+        Ok((self.show(&newest.position)?, found))
+    }
+
+    /// What a replay would send, by what the letters have in common.
+    pub fn plan_replay(&self, filter: &Filter, options: &Options) -> Result<Grouped, Error> {
+        let state = (!options.again).then_some(State::Waiting);
+        self.groups(&Filter { state, ..filter.clone() }, options.limit)
+    }
+
+    /// Replays; what was done is told also when it was not all.
+    pub fn replay(&self, filter: &Filter, options: Options) -> Result<Outcome, Error> {
+        let scribe = Scribe::new(&self.kafka, self.runtime.handle().clone())?;
+        let mut replay = Replay::new(&self.library, scribe, options);
+        let result = replay.run(filter);
+        self.bar.finish_and_clear();
+        let sent = replay.outcome.sent;
+        match result.map_err(Error::from) {
+            Ok(()) => Ok(replay.outcome),
+            Err(Error::Failed(error)) => Err(Error::Failed(error.context(format!(
+                "the replay did not come to its end; {sent} letters were sent\nhint: run it again, it goes on \
+                 where it stood"
+            )))),
+            Err(other) => Err(other),
+        }
+    }
+
+    pub fn plan_purge(&self, filter: &Filter) -> Result<Vec<Part>, Error> {
+        let parts = purge::plan(&self.library, filter)?;
+        self.bar.finish_and_clear();
+        Ok(parts)
+    }
+
+    pub fn purge(&self, parts: &[Part]) -> Result<(), Error> {
+        let scribe = Scribe::new(&self.kafka, self.runtime.handle().clone())?;
+        Ok(purge::carry_out(&self.library, &scribe, parts)?)
+    }
+}
+
+/// The dead-letter topics of all tables, as far as they exist.
+fn dead_letter_topics(config: &Config) -> Result<Vec<String>, Error> {
+    let existing = kafka::admin::topics(&config.kafka)?;
+    let tables = tables::load(config)?;
+    let named = tables.iter().flat_map(|table| table.topics.iter().map(|topic| (topic.clone(), 0)));
+    let sources = pipeline::expand(named.collect(), &existing)?;
+    let wanted: BTreeSet<String> =
+        sources.iter().map(|(topic, _)| config.dead_letter.topic_for(topic)).collect();
+    let (found, missing): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|topic| existing.contains(topic));
+    match (found.is_empty(), missing.into_iter().next()) {
+        (true, Some(topic)) => Err(kafka::Error::MissingDeadLetterTopic { topic }.into()),
+        _ => Ok(found),
+    }
+}
+
+/// A moment as people give it: RFC 3339, or a span back from now.
+pub fn moment_ms(text: &str, now_ms: i64) -> Result<i64, String> {
+    if let Ok(span) = text.parse::<Span>() {
+        return Ok(now_ms.saturating_sub(i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX)));
+    }
+    match chrono::DateTime::parse_from_rfc3339(text) {
+        Ok(time) => Ok(time.timestamp_millis()),
+        Err(_) => Err(format!(
+            "`{text}` is no moment; write it as 2026-03-14T09:26:53Z, or as a span back from now such as 2h"
+        )),
+    }
+}
+
+/// Hidden where the standard error is no terminal.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records read {per_sec}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_time_or_a_span_back() {
+        assert_eq!(moment_ms("2h", 10_000_000), Ok(2_800_000));
+        assert_eq!(moment_ms("1970-01-01T00:00:05+00:00", 0), Ok(5000));
+        assert!(moment_ms("yesterday", 0).unwrap_err().contains("2h"));
+    }
+}
