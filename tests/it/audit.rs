@@ -265,3 +265,27 @@ fn rows_that_the_table_did_not_keep_are_seen_at_the_end_of_a_run() {
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("no row and no dead letter") && text.contains("merges rows away"), "{text}");
 }
+
+#[test]
+fn topics_of_one_table_are_told_apart() {
+    let servers = Servers::shared();
+    let other = servers.kafka.fresh_topic(1);
+    servers.kafka.create_topic(&format!("{other}.dead"), 1, 1, &[]);
+    let mut scene = Scene::with_table(&servers.kafka, &servers.clickhouse, |topic| {
+        let topic_column = "- {name: _topic, type: LowCardinality(String), from: $topic}\norder_by";
+        events_table(&format!("{topic}, {other}"), "").replace("order_by", topic_column)
+    });
+    scene.publish(10);
+    scene.kafka.produce(&other, 0, (0..10).map(event));
+    let log = scene.run_to_end();
+    assert!(!log.contains("the table differ"), "{log}");
+    assert_eq!(total(&report(&scene, &[]).1)[..3], [50, 50, 50]);
+    scene.ch.query(&format!(
+        "ALTER TABLE {}.events DELETE WHERE _topic = '{other}' AND _offset = 3 SETTINGS mutations_sync = 1",
+        scene.database.name
+    ));
+    let (code, text) = audit(&scene, &[]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains(&format!("{other}/0 offset 3: no row and no dead letter\n")), "{text}");
+    assert_eq!(audit(&scene, &["--topic", &scene.topic]).0, Some(0));
+}
