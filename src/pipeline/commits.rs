@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::partitions::{Owned, Partitions};
 use super::worker::{Answer, Worker};
+use crate::faults::Point;
 use crate::kafka;
 use crate::record::{Offset, TopicPartition};
 use crate::telemetry::metrics::METRICS;
@@ -80,9 +81,13 @@ impl Worker {
         self.commits.sent = Some(now);
         self.commits.under_way = all.iter().map(|(source, offset, _)| (source.clone(), *offset)).collect();
         let (committer, answer_to) = (self.consumer.committer(), self.answer_to.clone());
+        let faults = self.flusher.faults.clone();
         self.runtime.spawn_blocking(move || {
+            faults.point(Point::ClosingCommitSent);
+            let result = committer.commit(&all);
+            faults.point(Point::ClosingCommitted);
             // Without a receiver the worker has ended and waits for nothing.
-            let _ = answer_to.blocking_send(Answer::Committed(committer.commit(&all)));
+            let _ = answer_to.blocking_send(Answer::Committed(result));
         });
     }
 }

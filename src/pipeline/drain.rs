@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::worker::Worker;
 use crate::batch::Trigger;
+use crate::faults::Point;
 use crate::record::TopicPartition;
 use crate::telemetry::health::State;
 use crate::telemetry::metrics::METRICS;
@@ -36,6 +37,7 @@ impl Worker {
     pub fn revoke(&mut self, partitions: Vec<TopicPartition>, lost: bool, now: Instant) -> Result<(), Error> {
         METRICS.rebalances.with_label_values(&[if lost { "lost" } else { "revoke" }]).inc();
         tracing::info!(partitions = partitions.len(), lost, "partitions revoked");
+        self.flusher.faults.point(Point::RevokeBegun);
         // The group waits for one answer at a time; a second call means that it no longer waits for the first.
         if let Some(pending) = self.revocation.take() {
             self.let_go(&pending.partitions)?;
@@ -86,6 +88,7 @@ impl Worker {
                 self.reporter.forget(owned);
             }
         }
+        self.flusher.faults.point(Point::RevokeReleased);
         self.consumer.release(partitions)?;
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::Error;
 use crate::batch::{Sealed, Share};
@@ -15,6 +15,7 @@ use crate::dead_letter::bisect::{Bisect, Step};
 use crate::dead_letter::{Cause, DeadLetter, Sink};
 use crate::decode::Reason;
 use crate::delivery::{Ticket, token};
+use crate::faults::{Faults, Point};
 use crate::kafka;
 use crate::record::{OwnedRecord, Position, TopicPartition};
 
@@ -73,6 +74,7 @@ pub struct Flusher {
     pub client: clickhouse::Client,
     pub letters: Sink,
     pub kafka: Arc<kafka::Config>,
+    pub faults: Faults,
 }
 
 impl Flusher {
@@ -138,7 +140,10 @@ impl Flusher {
             token: token::token(&target.table, &ranges, &part),
             settings: Vec::new(),
         };
-        match self.client.insert(&insert).await {
+        self.faults.point(Point::InsertStarted);
+        let answer = self.client.insert(&insert).await;
+        self.faults.point(Point::InsertAnswered);
+        match answer {
             Ok(_) => Attempt::Written,
             Err(error) if error.class() == Class::Data => Attempt::Refused(Arc::new(error)),
             Err(error) => Attempt::Failed(Arc::new(error)),
@@ -162,7 +167,9 @@ impl Flusher {
             };
             let letter = self.letter(position, cause, target).await?;
             self.letters.enter();
+            self.faults.point(Point::DeadLetterSent);
             self.letters.deliver(letter).await;
+            self.faults.point(Point::DeadLetterAcked);
             job.buried += 1;
         }
         Ok(())
@@ -194,7 +201,7 @@ impl Flusher {
             cause,
             table: target.table.clone(),
             group: self.kafka.group.clone(),
-            refused_ms: unix_ms(),
+            refused_ms: self.faults.unix_ms(),
         })
     }
 }
@@ -210,10 +217,4 @@ fn position_of(job: &Job, row: usize) -> Option<Position> {
     let (slot, offset) = job.sealed.provenance.locate(row)?;
     let source = job.sources.iter().find(|s| s.share.slot == slot)?.source.clone();
     Some(Position { source, offset })
-}
-
-/// Milliseconds since 1970 by the system's clock.
-pub fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

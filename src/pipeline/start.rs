@@ -26,6 +26,7 @@ use crate::batch::{self, Budget};
 use crate::clickhouse;
 use crate::dead_letter::{self, Sink};
 use crate::decode::{self, Decoder};
+use crate::faults::Faults;
 use crate::kafka::admin::{Purpose, check_topics};
 use crate::kafka::{self, Consumer, Producer};
 use crate::schema::Table;
@@ -47,6 +48,7 @@ pub struct Parts {
     pub limits: Limits,
     pub memory_bytes_max: u64,
     pub drain_max: Duration,
+    pub faults: Faults,
     /// End once everything published so far is durable.
     pub stop_at_end: bool,
     pub tables: Vec<Arc<Table>>,
@@ -170,6 +172,7 @@ impl Pipeline {
                 client: parts.client.clone(),
                 letters: Sink::new(producer, parts.dead_letter.clone()),
                 kafka: Arc::new(parts.kafka.clone()),
+                faults: parts.faults.clone(),
             },
             runtime: Handle::current(),
             answers,
