@@ -60,7 +60,12 @@ pub enum Act {
     OffsetsReset,
     OffsetsForward,
     TopicRecreated,
+    /// Records that the group is through with.
     RecordsDeleted,
+    /// Some that it is not through with, as retention does to who is slow.
+    RecordsDeletedAhead,
+    MetadataGarbled,
+    ViewThrows,
     KeeperStop,
 }
 
@@ -128,6 +133,7 @@ pub const CATALOGUE: &[Fault] = &[
     fault("server_freeze", Lane::Server, Needs::Nothing, Act::ServerFreeze),
     insert("insert_cut_upload", Spoil::CutUpload),
     insert("insert_half_close", Spoil::HalfClose),
+    insert("insert_stall", Spoil::Stall(Duration::from_secs(35))),
     insert("insert_cut_after_request", Spoil::CutAfterRequest),
     insert("insert_cut_answer", Spoil::CutAnswer),
     insert("insert_truncated_answer", Spoil::TruncateAnswer),
@@ -160,6 +166,9 @@ pub const CATALOGUE: &[Fault] = &[
     operator("offsets_forward", Act::OffsetsForward),
     operator("topic_recreated", Act::TopicRecreated),
     operator("records_deleted", Act::RecordsDeleted),
+    operator("records_deleted_ahead", Act::RecordsDeletedAhead),
+    operator("metadata_garbled", Act::MetadataGarbled),
+    operator("view_throws", Act::ViewThrows),
     fault("keeper_stop", Lane::Operator, Needs::KeeperCommands, Act::KeeperStop),
 ];
 

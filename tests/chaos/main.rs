@@ -165,6 +165,11 @@ fn run(seed: u64, options: &Options, sum: &mut Sum) -> bool {
                 verdict.doubled.len(),
                 verdict.wrong.len()
             );
+            if std::env::var_os("CHAOS_DEBUG").is_some() {
+                verdict.doubled.iter().step_by(verdict.doubled.len() / 30 + 1).for_each(|d| println!("  {d}"));
+                println!("{}", world.story());
+                world.keep_evidence();
+            }
             sum.missing += verdict.missing.len();
             sum.doubled += verdict.doubled.len();
             problems.extend(complaints(&verdict, options.mode));

@@ -60,7 +60,8 @@ impl<'w> Member<'w> {
                 }
             }
         }
-        self.kill();
+        // In order, so that a run without faults of members has none.
+        self.terminate();
         self.start(Value::Null);
         self
     }

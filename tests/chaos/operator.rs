@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::catalogue::Act;
 use crate::harness::wait_until;
+use crate::options::Engine;
 use crate::plan::{Dice, Step};
 use crate::producers::Publisher;
 use crate::proxy::Passage;
-use crate::world::{DEADLINE, World, command};
+use crate::world::{DEADLINE, Server, World, command};
 
 /// The name of the producer that ends each partition with an event.
 pub const CLOSER: u32 = 1_000;
@@ -40,6 +41,9 @@ pub fn operator(world: &World, step: &Step) {
         Act::RecordsDeleted => world
             .committed()
             .is_some_and(|offsets| world.kafka.delete_records(&world.topic, &offsets).is_ok()),
+        Act::RecordsDeletedAhead => records_deleted_ahead(world, step),
+        Act::MetadataGarbled => metadata_garbled(world, step),
+        Act::ViewThrows => view_throws(world, step),
         Act::KeeperStop => keeper_stop(world, step),
         other => unreachable!("{other:?} is not the operator's"),
     };
@@ -49,18 +53,22 @@ pub fn operator(world: &World, step: &Step) {
     }
 }
 
+/// Has every server do it; whether any of them did.
+fn on_all(world: &World, sql: &str, deadline: Duration) -> bool {
+    let one = |server: &Server| world.pause(deadline, || server.client().try_query(sql).is_ok());
+    world.servers.iter().map(one).fold(false, |any, done| any | done)
+}
+
 /// Changes a setting of the table on every server for a while. Such a change is a replica's own.
 fn setting(world: &World, step: &Step, name: &str, value: &str) -> bool {
     let table = format!("{}.events", world.database);
-    let everywhere = |sql: &str, deadline: Duration| {
-        let one =
-            |server: &crate::world::Server| world.pause(deadline, || server.client().try_query(sql).is_ok());
-        world.servers.iter().map(one).fold(false, |any, done| any | done)
-    };
-    let done =
-        everywhere(&format!("ALTER TABLE {table} MODIFY SETTING {name} = {value}"), STATEMENT_TIME_MAX);
+    let set = format!("ALTER TABLE {table} MODIFY SETTING {name} = {value}");
+    let done = on_all(world, &set, STATEMENT_TIME_MAX);
     world.pause(step.hold, || false);
-    assert!(everywhere(&format!("ALTER TABLE {table} RESET SETTING {name}"), DEADLINE), "{name} stays set");
+    assert!(
+        on_all(world, &format!("ALTER TABLE {table} RESET SETTING {name}"), DEADLINE),
+        "{name} stays set"
+    );
     done
 }
 
@@ -105,21 +113,83 @@ fn offsets_moved(world: &World, step: &Step, back: bool) -> bool {
         let moved = |((partition, committed), (first, end)): (&(i32, i64), &(i64, i64))| {
             let by = i64::try_from(dice.between(1, 300)).unwrap_or(1);
             let to = if back { (committed - by).max(*first) } else { (committed + by).min(*end) };
-            (*partition, to)
+            (*partition, to, String::new())
         };
-        let offsets: Vec<(i32, i64)> = committed.iter().zip(&ends).map(moved).collect();
+        let offsets: Vec<(i32, i64, String)> = committed.iter().zip(&ends).map(moved).collect();
         // The group counts as empty only once the last session is over.
         let set = || world.kafka.reset_offsets(world.group(), &world.topic, &offsets).is_ok();
         if !world.pause(Duration::from_secs(30), set) {
             return false;
         }
-        for (((partition, to), (_, committed)), (_, end)) in offsets.iter().zip(&committed).zip(&ends) {
+        for (((partition, to, _), (_, committed)), (_, end)) in offsets.iter().zip(&committed).zip(&ends) {
             // What was planned and not committed as done may have landed, and is planned anew.
             let (from, to) = if back { (*to, *end) } else { (*committed, *to) };
             world.ledger.moved((incarnation, *partition), from, to, back);
         }
         true
     })
+}
+
+/// Records deleted beyond what is committed. What of them has not landed by then never can.
+fn records_deleted_ahead(world: &World, step: &Step) -> bool {
+    let incarnation = *world.ledger.incarnation.read().unwrap_or_else(PoisonError::into_inner);
+    let (Some(committed), Some(ends)) = (world.committed(), world.ends()) else { return false };
+    let by = i64::try_from(1 + step.draw % 100).unwrap_or(1);
+    let below: Vec<(i32, i64)> =
+        committed.iter().zip(&ends).map(|((p, at), (_, end))| (*p, (at + by).min(*end))).collect();
+    for ((partition, at), (_, to)) in committed.iter().zip(&below) {
+        world.ledger.moved((incarnation, *partition), *at, *to, false);
+    }
+    world.kafka.delete_records(&world.topic, &below).is_ok()
+}
+
+/// The text beside the group's offsets spoiled, as by a foreign tool or another version.
+fn metadata_garbled(world: &World, step: &Step) -> bool {
+    let incarnation = *world.ledger.incarnation.read().unwrap_or_else(PoisonError::into_inner);
+    without_members(world, || {
+        let (Some(committed), Some(ends)) = (world.committed(), world.ends()) else { return false };
+        let texts = world.kafka.committed_texts(world.group(), &world.topic, &world.partitions());
+        let Ok(texts) = texts else { return false };
+        let spoiled = texts.iter().map(|text| match step.draw % 4 {
+            0 => String::new(),
+            1 => "committed by hand".to_owned(),
+            2 => format!("9999{text}"),
+            _ => text[..text.len() / 2].to_owned(),
+        });
+        let offsets: Vec<(i32, i64, String)> =
+            committed.iter().zip(spoiled).map(|((p, at), text)| (*p, *at, text)).collect();
+        let set = || world.kafka.reset_offsets(world.group(), &world.topic, &offsets).is_ok();
+        if !world.pause(Duration::from_secs(30), set) {
+            return false;
+        }
+        for ((partition, from, _), (_, end)) in offsets.iter().zip(&ends) {
+            // What was planned is forgotten, and what of it has landed lands again.
+            world.ledger.moved((incarnation, *partition), *from, *end, true);
+        }
+        true
+    })
+}
+
+/// A view behind the table that fails each INSERT after the table has its rows.
+fn view_throws(world: &World, step: &Step) -> bool {
+    let database = &world.database;
+    let engine = match world.options.engine {
+        Engine::Plain => {
+            "MergeTree ORDER BY x SETTINGS non_replicated_deduplication_window = 1000".to_owned()
+        }
+        Engine::Replicated => {
+            format!("ReplicatedMergeTree('/chaos/{database}/thrown', '{{replica}}') ORDER BY x")
+        }
+    };
+    let target = format!("CREATE TABLE IF NOT EXISTS {database}.thrown (x UInt8) ENGINE = {engine}");
+    let view = format!(
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.thrower TO {database}.thrown AS \
+         SELECT toUInt8(throwIf(0 <= _offset, 'made by the breaking machine')) AS x FROM {database}.events"
+    );
+    let done = on_all(world, &target, STATEMENT_TIME_MAX) && on_all(world, &view, STATEMENT_TIME_MAX);
+    world.pause(step.hold, || false);
+    assert!(on_all(world, &format!("DROP VIEW IF EXISTS {database}.thrower"), DEADLINE), "the view stays");
+    done
 }
 
 /// The topic deleted and made anew with everything drained, so that only positions come again.

@@ -15,6 +15,8 @@ pub enum Spoil {
     CutUpload,
     /// The server gets half of the body and the end of the stream; its answer goes back.
     HalfClose,
+    /// The server gets half of the body, and for this time nothing more; then both connections are closed.
+    Stall(Duration),
     /// The server gets all of it, and the client's connection is closed at once.
     CutAfterRequest,
     /// The server has answered; the client gets half of the head, then the end.
@@ -181,6 +183,11 @@ fn serve(shared: &Shared, mut client: &TcpStream) -> io::Result<()> {
         match spoil {
             Some(Spoil::CutUpload) => {
                 upstream.write_all(&request.bytes[..half])?;
+                return upstream.shutdown(Shutdown::Both);
+            }
+            Some(Spoil::Stall(time)) => {
+                upstream.write_all(&request.bytes[..half])?;
+                std::thread::sleep(time);
                 return upstream.shutdown(Shutdown::Both);
             }
             Some(Spoil::HalfClose) => {

@@ -173,15 +173,31 @@ impl Kafka {
     pub fn delete_records(&self, topic: &str, offsets: &[(i32, i64)]) -> Result<(), KafkaError> {
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let options = AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX));
-        block_on(admin.delete_records(&list(topic, offsets)?, &options)).map(drop)
+        let mut below = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            below.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+        }
+        block_on(admin.delete_records(&below, &options)).map(drop)
     }
 
-    /// Sets the offsets of a group, which must have no members, as the group tool does.
-    pub fn reset_offsets(&self, group: &str, topic: &str, offsets: &[(i32, i64)]) -> Result<(), KafkaError> {
+    /// Sets the offsets of a group and the text beside each, as the group tool does; the group must have no
+    /// members.
+    pub fn reset_offsets(
+        &self,
+        group: &str,
+        topic: &str,
+        offsets: &[(i32, i64, String)],
+    ) -> Result<(), KafkaError> {
         let mut config = self.config();
         config.set("group.id", group).set("enable.auto.commit", "false");
         let consumer: BaseConsumer = config.create()?;
-        consumer.commit(&list(topic, offsets)?, CommitMode::Sync)
+        let mut wanted = TopicPartitionList::new();
+        for (partition, offset, text) in offsets {
+            let mut element = wanted.add_partition(topic, *partition);
+            element.set_offset(Offset::Offset(*offset))?;
+            element.set_metadata(text);
+        }
+        consumer.commit(&wanted, CommitMode::Sync)
     }
 
     /// Every message that a topic holds now, by partition and offset.
@@ -227,6 +243,34 @@ impl Kafka {
         topic: &str,
         partitions: &[i32],
     ) -> Result<Vec<Option<i64>>, KafkaError> {
+        let answer = self.group_offsets(group, topic, partitions)?;
+        let of = |partition: &i32| match answer.find_partition(topic, *partition)?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Ok(partitions.iter().map(of).collect())
+    }
+
+    /// The text that was committed beside the offset of each of these partitions.
+    pub fn committed_texts(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<Vec<String>, KafkaError> {
+        let answer = self.group_offsets(group, topic, partitions)?;
+        let of = |partition: &i32| {
+            answer.find_partition(topic, *partition).map_or_else(String::new, |p| p.metadata().to_owned())
+        };
+        Ok(partitions.iter().map(of).collect())
+    }
+
+    fn group_offsets(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<TopicPartitionList, KafkaError> {
         let mut config = self.config();
         config.set("group.id", group);
         let consumer: BaseConsumer = config.create()?;
@@ -234,21 +278,8 @@ impl Kafka {
         for partition in partitions {
             asked.add_partition(topic, *partition);
         }
-        let answer = consumer.committed_offsets(asked, REQUEST_TIME_MAX)?;
-        let of = |partition: &i32| match answer.find_partition(topic, *partition)?.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        };
-        Ok(partitions.iter().map(of).collect())
+        consumer.committed_offsets(asked, REQUEST_TIME_MAX)
     }
-}
-
-fn list(topic: &str, offsets: &[(i32, i64)]) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in offsets {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
-    }
-    Ok(list)
 }
 
 fn send(producer: &BaseProducer, record: BaseRecord<'_, [u8], [u8]>) {
