@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # One profile and one target directory for everything, so that nothing is compiled twice.
 CARGO_FLAGS := --release --locked
 
-CHAOS_OPTIONS := SEEDS MODE ENGINE FAULT SECONDS BROKERS SELFTEST PLAN LIST
+CHAOS_OPTIONS := SEEDS MODE ENGINE FAULT SECONDS BROKERS SELFTEST KEEP PLAN LIST
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

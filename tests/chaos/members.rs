@@ -115,7 +115,7 @@ impl<'w> Member<'w> {
         }
         let code = process.wait_exit(TERM_TIME_MAX);
         let life = self.lives;
-        self.world.note(&self.name, format!("life {life} ended by itself, exit code {code:?}"));
+        self.world.note(&self.name, &format!("life {life} ended by itself, exit code {code:?}"));
         self.keep_log();
         let faults = self.faults.clone();
         self.start(faults);
@@ -159,7 +159,7 @@ impl<'w> Member<'w> {
     fn stay_down(&mut self) {
         let world = self.world;
         if self.terminate() != Some(0) {
-            world.note(&self.name, "did not end in order when the operator asked for it".to_owned());
+            world.note(&self.name, "did not end in order when the operator asked for it");
         }
         world.members_down.fetch_add(1, Ordering::AcqRel);
         world.pause(DEADLINE * 10, || !world.halted.load(Ordering::Acquire));
@@ -216,7 +216,7 @@ impl<'w> Member<'w> {
     fn expect_orderly(&self, code: Option<i32>) {
         // With a server away the drain cannot be finished, and that has an exit code of its own.
         if code != Some(0) {
-            self.world.note(&self.name, format!("asked to end, exit code {code:?}"));
+            self.world.note(&self.name, &format!("asked to end, exit code {code:?}"));
         }
     }
 
@@ -255,7 +255,7 @@ impl<'w> Member<'w> {
                 Waited::Reached => self.tend(),
             }
         }
-        self.world.note(&self.name, format!("{} was not come to", step.fault.name));
+        self.world.note(&self.name, &format!("{} was not come to", step.fault.name));
         self.kill();
         self.start(Value::Null);
     }
@@ -268,7 +268,7 @@ impl<'w> Member<'w> {
         self.start(json!({ "pause_at": point, "after": after, "release_file": release }));
         match self.wait(POINT_TIME_MAX, |process| process.log().contains("fault point reached")) {
             Waited::WasDown => return,
-            Waited::TimeIsUp => self.world.note(&self.name, format!("{} was not come to", step.fault.name)),
+            Waited::TimeIsUp => self.world.note(&self.name, &format!("{} was not come to", step.fault.name)),
             Waited::Reached => {
                 if let Some(process) = self.process.as_ref() {
                     process.stop();

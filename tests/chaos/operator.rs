@@ -49,7 +49,7 @@ pub fn operator(world: &World, step: &Step) {
     };
     match done {
         true => world.did("operator", step.fault.name.to_owned()),
-        false => world.note("operator", format!("{} could not be done", step.fault.name)),
+        false => world.note("operator", &format!("{} could not be done", step.fault.name)),
     }
 }
 
@@ -87,7 +87,7 @@ fn window_overrun(world: &World, step: &Step) -> bool {
     ));
     proxy.heal();
     if let Err(why) = &done {
-        world.note("operator", format!("foreign blocks: {why}"));
+        world.note("operator", &format!("foreign blocks: {why}"));
     }
     done.is_ok()
 }

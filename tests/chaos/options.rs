@@ -67,6 +67,8 @@ pub struct Options {
     pub cluster: Option<Cluster>,
     /// Print the faults that would be drawn, and start nothing.
     pub plan_only: bool,
+    /// Tell the story and keep the logs of runs that pass, too.
+    pub keep: bool,
     /// Break the result by hand after the first run, to see the check fail.
     pub self_test: bool,
 }
@@ -84,6 +86,7 @@ Breaks real servers under load and counts what is missing and what is doubled.
   FAULT=a,b      only these faults; LIST=1 prints their names   all that fit
   SECONDS=n      how long a run is broken                       40
   BROKERS=n      1 or 3                                         drawn from the seed
+  KEEP=1         tell every fault and keep all logs of runs that pass, too
   SELFTEST=1     lose and double a row by hand after the first run; the check must see it
 ";
 
@@ -91,7 +94,8 @@ impl Options {
     /// Reads arguments and environment; None when something else was asked for and has been printed.
     pub fn read(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
         let mut given: Vec<(String, String)> = Vec::new();
-        let known = ["SEEDS", "MODE", "ENGINE", "FAULT", "SECONDS", "BROKERS", "SELFTEST", "PLAN", "LIST"];
+        let known =
+            ["SEEDS", "MODE", "ENGINE", "FAULT", "SECONDS", "BROKERS", "SELFTEST", "KEEP", "PLAN", "LIST"];
         for name in known {
             given.extend(variable(&format!("PENSTOCK_CHAOS_{name}")).map(|value| (name.to_owned(), value)));
         }
@@ -139,6 +143,7 @@ impl Options {
             brokers: value("BROKERS").map(number).transpose()?,
             cluster: cluster(),
             plan_only: value("PLAN").is_some(),
+            keep: value("KEEP").is_some(),
             self_test: value("SELFTEST").is_some(),
         };
         options.check()?;

@@ -90,7 +90,9 @@ impl Publisher {
             }
             let pause = Duration::from_millis(self.dice.between(20, 150));
             match &self.client {
-                Some((_, client)) => drop(client.poll(pause)),
+                Some((_, client)) => {
+                    client.poll(pause);
+                }
                 None => std::thread::sleep(pause),
             }
         }

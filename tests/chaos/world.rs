@@ -15,7 +15,7 @@ use crate::harness::{
     wait_until,
 };
 use crate::ledger::Ledger;
-use crate::options::{Cluster, Engine, Mode, Options};
+use crate::options::{Cluster, Engine, Options};
 use crate::plan::Layout;
 use crate::producers::Target;
 use crate::proxy::Proxy;
@@ -107,6 +107,8 @@ pub struct World {
     pub members_down: AtomicUsize,
     /// The lanes of the members are to end.
     pub members_over: AtomicBool,
+    /// Partitions were left without an owner.
+    pub stalled: AtomicBool,
     /// How often the partitions were closed with an event.
     pub closings: AtomicU32,
     /// The logs of processes that have ended, by name.
@@ -155,6 +157,7 @@ impl World {
             halted: AtomicBool::new(false),
             members_down: AtomicUsize::new(0),
             members_over: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             closings: AtomicU32::new(0),
             logs: Mutex::default(),
             done: Mutex::default(),
@@ -260,7 +263,7 @@ impl World {
     }
 
     /// Writes down what is no fault and yet worth knowing.
-    pub fn note(&self, lane: &str, what: String) {
+    pub fn note(&self, lane: &str, what: &str) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push((self.started.elapsed(), lane.to_owned(), format!("({what})")));
     }
@@ -389,17 +392,21 @@ fn table_file(topic: &str, options: &Options, layout: &Layout, database: &str) -
     if 1 < layout.table_partitions {
         text.push_str(&format!("partition_by: number % {}\n", layout.table_partitions));
     }
-    match options.engine {
+    let window = match options.engine {
         Engine::Replicated => {
             text.push_str(&format!(
                 "engine: ReplicatedMergeTree('/chaos/{database}/events', '{{replica}}')\n"
             ));
-            text.push_str(&format!("settings: {{replicated_deduplication_window: {}}}\n", layout.window));
+            "replicated_deduplication_window"
         }
-        Engine::Plain if layout.window != 0 || options.mode == Mode::ExactlyOnce => {
-            text.push_str(&format!("settings: {{non_replicated_deduplication_window: {}}}\n", layout.window));
-        }
-        Engine::Plain => {}
+        Engine::Plain => "non_replicated_deduplication_window",
+    };
+    if layout.window != 0 {
+        // An overrun of the window leaves many parts, and is not meant to test what they do.
+        text.push_str(&format!(
+            "settings: {{{window}: {}, parts_to_delay_insert: 5000, parts_to_throw_insert: 10000}}\n",
+            layout.window
+        ));
     }
     text
 }
