@@ -165,7 +165,8 @@ impl Kafka {
 
     /// The same where brokers may be away.
     pub fn try_watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
-        let consumer: BaseConsumer = self.config().create()?;
+        // Otherwise an open transaction would be the end.
+        let consumer: BaseConsumer = self.config().set("isolation.level", "read_uncommitted").create()?;
         consumer.fetch_watermarks(topic, partition, REQUEST_TIME_MAX)
     }
 
