@@ -24,7 +24,7 @@ demo: build ## Three million flights through Kafka into ClickHouse, then the pro
 	@dev/demo
 
 test: lint build ## Every test, those against real servers too (25 min from a fresh clone on 2 cores).
-	PENSTOCK_CHAOS_SEEDS=1..3 PENSTOCK_CHAOS_SELFTEST=1 \
+	PENSTOCK_CHAOS_SEEDS=2..4 PENSTOCK_CHAOS_SECONDS=30 PENSTOCK_CHAOS_SELFTEST=1 \
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 
 test-unit: setup ## The tests beside the code; no servers.

@@ -65,10 +65,8 @@ fn setting(world: &World, step: &Step, name: &str, value: &str) -> bool {
     let set = format!("ALTER TABLE {table} MODIFY SETTING {name} = {value}");
     let done = on_all(world, &set, STATEMENT_TIME_MAX);
     world.pause(step.hold, || false);
-    assert!(
-        on_all(world, &format!("ALTER TABLE {table} RESET SETTING {name}"), DEADLINE),
-        "{name} stays set"
-    );
+    let reset = format!("ALTER TABLE {table} RESET SETTING {name}");
+    assert!(on_all(world, &reset, DEADLINE), "{name} stays set");
     done
 }
 
