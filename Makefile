@@ -1,13 +1,15 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit it lint fmt servers stop status bench bench-line clean-dev
+.PHONY: help setup build demo test test-unit it lint fmt servers stop status bench bench-line chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # One profile and one target directory for everything, so that nothing is compiled twice.
 CARGO_FLAGS := --release --locked
+
+CHAOS_OPTIONS := SEEDS MODE ENGINE FAULT SECONDS BROKERS SELFTEST KEEP PLAN LIST
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +24,7 @@ demo: build ## Three million flights through Kafka into ClickHouse, then the pro
 	@dev/demo
 
 test: lint build ## Every test, those against real servers too (25 min from a fresh clone on 2 cores).
+	PENSTOCK_CHAOS_SEEDS=2..4 PENSTOCK_CHAOS_SECONDS=30 PENSTOCK_CHAOS_SELFTEST=1 \
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 
 test-unit: setup ## The tests beside the code; no servers.
@@ -54,6 +57,9 @@ bench: setup ## Micro benchmarks of decoding and encoding.
 
 bench-line: build ## The whole line over a prepared topic: rows/s, MB/s, CPU per event. N=3000000
 	@dev/bench-line --count $(or $(N),3000000)
+
+chaos: build ## Break everything and count: SEEDS=1..5 MODE=exactly_once ENGINE=plain FAULT=a,b (docs/chaos.md).
+	cargo test $(CARGO_FLAGS) --test chaos -- $(foreach name,$(CHAOS_OPTIONS),$(if $($(name)),$(name)=$($(name))))
 
 clean-dev: ## Stop every development server of this checkout and remove their data; downloads stay.
 	@dev/servers stop --all --purge

@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::{Error, connect, levels, runtime, tables};
 use crate::clickhouse::Client;
 use crate::config::{Config, Loaded, check_sources};
+use crate::faults::Faults;
 use crate::pipeline::config::Delivery;
 use crate::pipeline::{Parts, Pipeline, Snapshot, Summary};
 use crate::telemetry::health::{Health, State};
@@ -83,6 +84,7 @@ async fn prepare(
         limits: config.limits.clone(),
         memory_bytes_max: config.memory.budget.0.saturating_sub(prefetch),
         drain_max: config.shutdown.drain.0,
+        faults: Faults::new(&config.faults),
         stop_at_end: options.stop_at_end,
         exact: levels::exactly_once(config, &tables),
         tables,

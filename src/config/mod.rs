@@ -55,6 +55,8 @@ pub struct Config {
     pub telemetry: telemetry::Config,
     /// How the process stops.
     pub shutdown: Shutdown,
+    /// For tests only: where the process breaks. Leave it out.
+    pub faults: crate::faults::Config,
 }
 
 /// A checked configuration, and where its values were set.

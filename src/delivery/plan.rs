@@ -207,6 +207,13 @@ impl Plan {
         self.open.iter().any(waits)
     }
 
+    /// Whether among them are parts of a range that was refused.
+    pub fn awaits_recut(&self, now: Instant) -> bool {
+        let waits =
+            |entry: &Entry| entry.state == State::Read && self.lease(entry.intent.range, now).is_none();
+        self.open.iter().any(|entry| entry.intent.read == Read::default() && waits(entry))
+    }
+
     /// Whether nothing is open.
     pub fn is_settled(&self) -> bool {
         self.open.is_empty()

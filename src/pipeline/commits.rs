@@ -9,11 +9,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::flush::unix_ms;
 use super::partitions::{Owned, Partitions};
 use super::worker::{Answer, Worker};
 use crate::batch::Slot;
 use crate::delivery::plan::Snapshot;
+use crate::faults::Point;
 use crate::kafka;
 use crate::record::Offset;
 use crate::telemetry::metrics::METRICS;
@@ -31,6 +31,19 @@ pub struct Commits {
     failed: bool,
     /// Until when nothing is committed, since the member slept and may have lost its place.
     quarantined_until: Option<Instant>,
+}
+
+/// Why a commit is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// To move offsets.
+    Closing,
+    /// To plan batches, or to go on being allowed to send them.
+    Plan,
+    /// To take over what a former owner planned.
+    Takeover,
+    /// To plan a refused batch anew.
+    Recut,
 }
 
 /// What one partition's commit says.
@@ -111,6 +124,15 @@ impl Owned {
         self.halted.is_none() && self.plan.as_ref().is_some_and(|planning| planning.plan.awaits_commit(now))
     }
 
+    fn kind(&self, now: Instant) -> Kind {
+        match &self.plan {
+            Some(planning) if planning.plan.awaits_recut(now) => Kind::Recut,
+            Some(planning) if planning.boundary().is_some() => Kind::Takeover,
+            Some(planning) if planning.plan.awaits_commit(now) => Kind::Plan,
+            _ => Kind::Closing,
+        }
+    }
+
     /// Whether everything is settled and committed.
     pub fn is_committed(&self, now: Instant) -> bool {
         let settled = self.plan.as_ref().is_none_or(|planning| planning.is_settled());
@@ -125,6 +147,16 @@ impl Owned {
     }
 }
 
+/// Where a commit of this kind can be broken: before it leaves, and once it is answered.
+fn places(kind: Kind) -> (Point, &'static [Point]) {
+    match kind {
+        Kind::Closing => (Point::ClosingCommitSent, &[Point::ClosingCommitted]),
+        Kind::Plan => (Point::IntentCommitSent, &[Point::IntentCommitted]),
+        Kind::Takeover => (Point::IntentCommitSent, &[Point::Recommitted, Point::IntentCommitted]),
+        Kind::Recut => (Point::IntentCommitSent, &[Point::ReplanCommitted, Point::IntentCommitted]),
+    }
+}
+
 impl Worker {
     /// Sends a commit when one is due and there is something to commit.
     pub fn commit(&mut self, now: Instant) {
@@ -134,7 +166,7 @@ impl Worker {
         if !self.commits.is_due(now) {
             return;
         }
-        let now_ms = unix_ms();
+        let now_ms = self.flusher.faults.unix_ms();
         let partitions = self.line.partitions.slots();
         let all: Vec<_> = partitions
             .filter_map(|(slot, owned)| Some((slot, owned, owned.to_commit(now, now_ms)?)))
@@ -142,6 +174,7 @@ impl Worker {
         if all.is_empty() {
             return;
         }
+        let kind = all.iter().map(|(_, owned, _)| owned.kind(now)).max().unwrap_or(Kind::Closing);
         let text = |commit: &Commit| commit.snapshot.as_ref().map_or_else(String::new, |s| s.text.clone());
         let list: Vec<_> = all
             .iter()
@@ -151,9 +184,14 @@ impl Worker {
         self.commits.sent = Some(now);
         self.commits.under_way = all.into_iter().map(|(slot, _, commit)| (slot, commit)).collect();
         let (committer, answer_to) = (self.consumer.committer(), self.answer_to.clone());
+        let faults = self.flusher.faults.clone();
         self.runtime.spawn_blocking(move || {
+            let (sent, answered) = places(kind);
+            faults.point(sent);
+            let result = committer.commit(&list);
+            answered.iter().for_each(|place| faults.point(*place));
             // Without a receiver the worker has ended and waits for nothing.
-            let _ = answer_to.blocking_send(Answer::Committed(committer.commit(&list)));
+            let _ = answer_to.blocking_send(Answer::Committed(result));
         });
     }
 }

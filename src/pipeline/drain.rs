@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::worker::Worker;
 use crate::batch::Trigger;
+use crate::faults::Point;
 use crate::record::TopicPartition;
 use crate::telemetry::health::State;
 use crate::telemetry::metrics::METRICS;
@@ -38,6 +39,7 @@ impl Worker {
     pub fn revoke(&mut self, partitions: Vec<TopicPartition>, lost: bool, now: Instant) -> Result<(), Error> {
         METRICS.rebalances.with_label_values(&[if lost { "lost" } else { "revoke" }]).inc();
         tracing::info!(partitions = partitions.len(), lost, "partitions revoked");
+        self.flusher.faults.point(Point::RevokeBegun);
         let mut all = partitions;
         // The group waits for one answer at a time; a second call means that it no longer waits for the first.
         if let Some(pending) = self.revocation.take() {
@@ -85,6 +87,7 @@ impl Worker {
             tracing::warn!("revoked partitions had rows on their way; the next owner reads them again");
         }
         METRICS.drain_duration.observe(now.saturating_duration_since(revocation.since).as_secs_f64());
+        self.flusher.faults.point(Point::RevokeReleased);
         self.consumer.release(&revocation.partitions)?;
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::flush::{Exact, Flushed, Flusher, Job, PlannedRange, Target};
 use crate::clickhouse::{self, Class, Insert, Place};
 use crate::delivery::plan::Lease;
 use crate::delivery::token;
+use crate::faults::Point;
 use crate::telemetry::metrics::METRICS;
 
 /// Goes at putting back lost rows within one flush; each may lose its rows again to a killed server.
@@ -81,7 +82,7 @@ impl Flusher {
             return Ok(());
         }
         let batch = sending.job.sealed.batch.slice(sending.rows.start, sending.rows.len());
-        let inserted = self.client.insert(&sending.insert(batch, 0)).await?;
+        let inserted = self.insert(&sending.insert(batch, 0)).await?;
         let doubtful = in_doubt || 1 < inserted.attempts;
         match place {
             Some(place) if doubtful && sending.exact.loses_rows => self.repair(sending, place).await,
@@ -99,7 +100,7 @@ impl Flusher {
                 "the server kept the token of a batch without its rows; they are put back"
             );
             METRICS.repaired_rows.with_label_values(&[&sending.target.table]).inc_by(batch.num_rows() as u64);
-            self.client.insert(&sending.insert(batch, repair)).await?;
+            self.insert(&sending.insert(batch, repair)).await?;
         }
         match self.look(sending, place).await? {
             Found::All => Ok(()),
@@ -112,6 +113,7 @@ impl Flusher {
         let expected = sending.rows.len() as u64;
         let range = sending.planned.range;
         let present = self.client.present(place, range.first.0, range.next.0).await?;
+        self.faults.point(Point::ReadbackDone);
         METRICS.read_backs.with_label_values(&[&sending.target.table]).inc();
         if present.distinct < present.rows {
             tracing::error!(

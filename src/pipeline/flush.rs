@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::Error;
 use super::partitions::Partitions;
@@ -17,6 +17,7 @@ use crate::dead_letter::{Cause, DeadLetter, Sink};
 use crate::decode::Reason;
 use crate::delivery::plan::Lease;
 use crate::delivery::{Lineage, Ticket, token};
+use crate::faults::{Faults, Point};
 use crate::kafka;
 use crate::record::{Offset, OffsetRange, OwnedRecord, Position, TopicPartition};
 
@@ -121,6 +122,7 @@ pub struct Flusher {
     pub client: clickhouse::Client,
     pub letters: Sink,
     pub kafka: Arc<kafka::Config>,
+    pub faults: Faults,
 }
 
 impl Job {
@@ -185,11 +187,19 @@ impl Flusher {
             token: token::token(&target.table, &ranges, &part),
             ..Insert::default()
         };
-        match self.client.insert(&insert).await {
+        match self.insert(&insert).await {
             Ok(_) => Flushed::Written,
             Err(error) if error.class() == Class::Data => Flushed::Refused(Arc::new(error)),
             Err(error) => Flushed::Parked { reason: error.to_string() },
         }
+    }
+
+    /// One insert, between the places where it can be broken.
+    pub(super) async fn insert(&self, insert: &Insert) -> Result<clickhouse::Inserted, clickhouse::Error> {
+        self.faults.point(Point::InsertStarted);
+        let answer = self.client.insert(insert).await;
+        self.faults.point(Point::InsertAnswered);
+        answer
     }
 
     /// Dead-letters a refused row with the bytes of its record, and waits for the acknowledgement.
@@ -205,7 +215,9 @@ impl Flusher {
             Cause { reason: Reason::RefusedByServer.code(), path: String::new(), detail: error.to_string() };
         let letter = self.letter(position, cause, target).await?;
         self.letters.enter();
+        self.faults.point(Point::DeadLetterSent);
         self.letters.deliver(letter).await;
+        self.faults.point(Point::DeadLetterAcked);
         Ok(())
     }
 
@@ -235,14 +247,8 @@ impl Flusher {
             cause,
             table: target.table.clone(),
             group: self.kafka.group.clone(),
-            refused_ms: unix_ms(),
+            refused_ms: self.faults.unix_ms(),
             cut: None,
         })
     }
-}
-
-/// Milliseconds since 1970 by the system's clock.
-pub fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

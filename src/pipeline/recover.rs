@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 
 use super::Error;
-use super::flush::unix_ms;
 use super::planning::Planning;
 use super::worker::{Answer, Worker};
 use crate::batch::Slot;
 use crate::delivery::plan::Terms;
 use crate::delivery::{Ledger, Lineage, Plan};
+use crate::faults::Point;
 use crate::kafka;
 use crate::record::{Offset, TopicPartition};
 
@@ -55,6 +55,7 @@ impl Worker {
                 return Ok(());
             }
         };
+        self.flusher.faults.point(Point::OffsetsFetched);
         let (mut accepted, mut halted) = (Vec::new(), Vec::new());
         for (slot, source) in takeover.partitions {
             let one = found.iter().find(|(found, ..)| *found == source);
@@ -81,6 +82,7 @@ impl Worker {
         text: &str,
         now: Instant,
     ) -> Option<Option<Offset>> {
+        let now_ms = self.flusher.faults.unix_ms();
         let ticket = self.line.tickets.next();
         let owned = self.line.partitions.get_mut(slot)?;
         let lane = self.line.lanes.get_mut(owned.lane)?;
@@ -91,7 +93,7 @@ impl Worker {
             owned.halt(error.to_string());
             None
         });
-        let former_until = ledger.as_ref().map_or(now, |ledger| now + time_left(ledger, unix_ms()));
+        let former_until = ledger.as_ref().map_or(now, |ledger| now + time_left(ledger, now_ms));
         let terms =
             Terms { fingerprint: lane.fingerprint, lease: self.settings.lease, intents_max: INTENTS_MAX };
         if let Some(found) = &ledger {

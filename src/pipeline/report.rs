@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::flush::{Job, unix_ms};
+use super::flush::Job;
 use super::partitions::{Counts, Owned};
 use super::worker::Worker;
 
@@ -132,8 +132,7 @@ fn lag_records(owned: &Owned) -> Option<i64> {
 }
 
 /// A batch is in its table.
-pub fn report_written(table: &str, job: &Job) {
-    let now_ms = unix_ms();
+pub fn report_written(table: &str, job: &Job, now_ms: i64) {
     for source in &job.sources {
         let labels = [&*source.source.topic, table];
         METRICS.inserted_rows.with_label_values(&labels).inc_by(source.share.rows as u64);

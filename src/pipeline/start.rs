@@ -30,6 +30,7 @@ use crate::batch::{self, Budget};
 use crate::clickhouse;
 use crate::dead_letter::{self, Sink};
 use crate::decode::{self, Decoder};
+use crate::faults::Faults;
 use crate::kafka::admin::{Purpose, check_topics};
 use crate::kafka::{self, Consumer, Producer};
 use crate::schema::{Table, ddl};
@@ -56,6 +57,7 @@ pub struct Parts {
     pub limits: Limits,
     pub memory_bytes_max: u64,
     pub drain_max: Duration,
+    pub faults: Faults,
     /// End once everything published so far is durable.
     pub stop_at_end: bool,
     /// How rows are written exactly once; without it `at_least_once`.
@@ -208,6 +210,7 @@ impl Pipeline {
                 client: parts.client.clone(),
                 letters: Sink::new(producers, parts.dead_letter.clone()),
                 kafka: Arc::new(parts.kafka.clone()),
+                faults: parts.faults.clone(),
             },
             runtime: Handle::current(),
             answers,

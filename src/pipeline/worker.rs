@@ -14,7 +14,7 @@ use super::audit::Audit;
 use super::ceilings::Ceilings;
 use super::commits::Commits;
 use super::drain::{Revocation, Stopping};
-use super::flush::{Flushed, Flusher, Job, unix_ms};
+use super::flush::{Flushed, Flusher, Job};
 use super::lane::Lane;
 use super::recover::{Found, Takeover};
 use super::regulate::Regulator;
@@ -24,6 +24,7 @@ use super::search::Outcome;
 use super::{Error, Line};
 use crate::batch::{Slot, Trigger};
 use crate::delivery::Ticket;
+use crate::faults::Point;
 use crate::kafka::context::{Notice, Progress};
 use crate::kafka::{self, Consumer, Event};
 use crate::record::TopicPartition;
@@ -116,7 +117,7 @@ impl Worker {
     /// Polls until nothing more is at hand, at most one turn's worth.
     fn take_in(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        self.line.now_ms = unix_ms();
+        self.line.now_ms = self.flusher.faults.unix_ms();
         let mut wait = self
             .line
             .lanes
@@ -162,6 +163,7 @@ impl Worker {
     fn assign(&mut self, partitions: &[TopicPartition], now: Instant) -> Result<(), Error> {
         METRICS.rebalances.with_label_values(&["assign"]).inc();
         tracing::info!(partitions = partitions.len(), "partitions assigned");
+        self.flusher.faults.point(Point::Assigned);
         self.was_assigned = true;
         self.caught_up_looks = 0;
         for source in partitions {
@@ -251,7 +253,8 @@ impl Worker {
                 }
                 self.line.totals.dead_letters(dead_letters);
                 self.line.totals.rows(job.sealed.batch.num_rows().saturating_sub(dead_letters));
-                report_written(&lane.name, &job);
+                report_written(&lane.name, &job, self.flusher.faults.unix_ms());
+                self.flusher.faults.point(Point::BatchSettled);
             }
         }
     }
@@ -264,9 +267,12 @@ impl Worker {
             let (slot, ticket) = (letter.slot, letter.ticket);
             let (letter, permit) = letter.address(&self.flusher.kafka.group, self.line.now_ms);
             let (sink, answer_to) = (self.flusher.letters.clone(), self.answer_to.clone());
+            let faults = self.flusher.faults.clone();
             sink.enter();
             self.runtime.spawn(async move {
+                faults.point(Point::DeadLetterSent);
                 sink.deliver(letter).await;
+                faults.point(Point::DeadLetterAcked);
                 drop(permit);
                 // The receiver is gone only when the worker has ended, which then commits nothing more.
                 let _ = answer_to.send(Answer::Buried { slot, ticket }).await;
@@ -278,6 +284,7 @@ impl Worker {
     pub fn send_batches(&mut self, now: Instant) {
         for lane in &mut self.line.lanes {
             while let Some(mut job) = lane.next_job(now, &self.line.partitions) {
+                self.flusher.faults.point(Point::Sealed);
                 let (flusher, target, answer_to) =
                     (self.flusher.clone(), Arc::clone(&lane.target), self.answer_to.clone());
                 self.runtime.spawn(async move {

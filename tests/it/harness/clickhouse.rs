@@ -16,11 +16,19 @@ pub const PASSWORD: &str = "penstock";
 pub struct ClickHouse {
     /// `http://host:port`.
     pub url: String,
+    pub user: String,
+    pub password: String,
 }
 
 impl ClickHouse {
     pub fn at(url: &str) -> Self {
-        Self { url: url.trim_end_matches('/').to_owned() }
+        Self::at_as(url, USER, PASSWORD)
+    }
+
+    /// A server that knows other users than the development servers do.
+    pub fn at_as(url: &str, user: &str, password: &str) -> Self {
+        let url = url.trim_end_matches('/').to_owned();
+        Self { url, user: user.to_owned(), password: password.to_owned() }
     }
 
     pub fn start_private() -> PrivateClickHouse {
@@ -76,7 +84,8 @@ impl ClickHouse {
     }
 
     fn send(&self, sql: &str, parameters: &str, data: &[u8]) -> std::io::Result<Response> {
-        let headers = [("X-ClickHouse-User", USER), ("X-ClickHouse-Key", PASSWORD)];
+        let headers =
+            [("X-ClickHouse-User", self.user.as_str()), ("X-ClickHouse-Key", self.password.as_str())];
         // The whole answer is buffered by the server, so that a query that fails late still says so in its status.
         let path = format!("/?wait_end_of_query=1{parameters}");
         let body = if sql.is_empty() { data } else { sql.as_bytes() };

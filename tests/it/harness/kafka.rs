@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -194,8 +194,45 @@ impl Kafka {
 
     /// The first offset and the one after the last of a partition.
     pub fn watermarks(&self, topic: &str, partition: i32) -> (i64, i64) {
-        let consumer: BaseConsumer = self.config().create().expect("a consumer");
-        consumer.fetch_watermarks(topic, partition, REQUEST_TIME_MAX).expect("the watermarks")
+        self.try_watermarks(topic, partition).expect("the watermarks")
+    }
+
+    /// The same where brokers may be away.
+    pub fn try_watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+        // Otherwise an open transaction would be the end.
+        let consumer: BaseConsumer = self.config().set("isolation.level", "read_uncommitted").create()?;
+        consumer.fetch_watermarks(topic, partition, REQUEST_TIME_MAX)
+    }
+
+    /// Removes what lies below these offsets.
+    pub fn delete_records(&self, topic: &str, offsets: &[(i32, i64)]) -> Result<(), KafkaError> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX));
+        let mut below = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            below.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+        }
+        block_on(admin.delete_records(&below, &options)).map(drop)
+    }
+
+    /// Sets the offsets of a group and the text beside each, as the group tool does; the group must have no
+    /// members.
+    pub fn reset_offsets(
+        &self,
+        group: &str,
+        topic: &str,
+        offsets: &[(i32, i64, String)],
+    ) -> Result<(), KafkaError> {
+        let mut config = self.config();
+        config.set("group.id", group).set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create()?;
+        let mut wanted = TopicPartitionList::new();
+        for (partition, offset, text) in offsets {
+            let mut element = wanted.add_partition(topic, *partition);
+            element.set_offset(Offset::Offset(*offset))?;
+            element.set_metadata(text);
+        }
+        consumer.commit(&wanted, CommitMode::Sync)
     }
 
     /// Every message that a topic holds now, by partition and offset.
@@ -231,21 +268,52 @@ impl Kafka {
 
     /// The committed offset of each of these partitions; None where the group has none.
     pub fn committed(&self, group: &str, topic: &str, partitions: &[i32]) -> Vec<Option<i64>> {
+        self.try_committed(group, topic, partitions).expect("the committed offsets")
+    }
+
+    /// The same where brokers may be away.
+    pub fn try_committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<Vec<Option<i64>>, KafkaError> {
+        let answer = self.group_offsets(group, topic, partitions)?;
+        let of = |partition: &i32| match answer.find_partition(topic, *partition)?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Ok(partitions.iter().map(of).collect())
+    }
+
+    /// The text that was committed beside the offset of each of these partitions.
+    pub fn committed_texts(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<Vec<String>, KafkaError> {
+        let answer = self.group_offsets(group, topic, partitions)?;
+        let of = |partition: &i32| {
+            answer.find_partition(topic, *partition).map_or_else(String::new, |p| p.metadata().to_owned())
+        };
+        Ok(partitions.iter().map(of).collect())
+    }
+
+    fn group_offsets(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<TopicPartitionList, KafkaError> {
         let mut config = self.config();
         config.set("group.id", group);
-        let consumer: BaseConsumer = config.create().expect("a consumer");
+        let consumer: BaseConsumer = config.create()?;
         let mut asked = TopicPartitionList::new();
         for partition in partitions {
             asked.add_partition(topic, *partition);
         }
-        let answer = consumer.committed_offsets(asked, REQUEST_TIME_MAX).expect("the committed offsets");
-        partitions
-            .iter()
-            .map(|partition| match answer.find_partition(topic, *partition)?.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            })
-            .collect()
+        consumer.committed_offsets(asked, REQUEST_TIME_MAX)
     }
 }
 

@@ -28,9 +28,10 @@ impl PenstockConfig {
     pub fn new(kafka: &Kafka, endpoints: &[&ClickHouse], database: &str, tables: &Path) -> Self {
         let urls: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.url()).collect();
         let brokers: Vec<&str> = kafka.brokers.split(',').collect();
+        let (user, password) = endpoints.first().map_or((USER, PASSWORD), |ch| (&ch.user, &ch.password));
         let value = json!({
             "kafka": { "brokers": brokers, "group": super::fresh_name("group") },
-            "clickhouse": { "endpoints": urls, "database": database, "user": USER, "password": PASSWORD },
+            "clickhouse": { "endpoints": urls, "database": database, "user": user, "password": password },
             "tables": { "path": tables },
         });
         Self { value }
