@@ -298,11 +298,13 @@ fn the_example_is_valid_and_shows_every_section() {
 }
 
 #[test]
-fn a_lease_leaves_time_for_an_insert() {
+fn exactly_once_wants_a_lease_that_is_long_enough_and_no_static_member() {
     let yaml = "{delivery: exactly_once, exactly_once: {lease: 50s}}";
     let found = faults(yaml, &[], &[]);
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0].path, "exactly_once.lease");
     loaded("{delivery: exactly_once, exactly_once: {lease: 60s}}", &[], &[]);
     loaded("{exactly_once: {lease: 50s}}", &[], &[]);
+    let found = faults("{delivery: exactly_once, kafka: {instance_id: one}}", &[], &[]);
+    assert_eq!(found[0].path, "kafka.instance_id");
 }

@@ -277,6 +277,11 @@ fn exactly_once(config: &Config, found: &mut Vec<Fault>) {
         let hint = "raise it, or lower clickhouse.insert_timeout or clickhouse.retry.deadline";
         found.push(Fault::new("exactly_once.lease", message, hint));
     }
+    if config.delivery == Delivery::ExactlyOnce && config.kafka.instance_id.is_some() {
+        let message = "a member that returns by name is not told of everything that it lost meanwhile";
+        let hint = "leave it out with `delivery: exactly_once`";
+        found.push(Fault::new("kafka.instance_id", message, hint));
+    }
 }
 
 fn dead_letter_topic(config: &Config, found: &mut Vec<Fault>) {

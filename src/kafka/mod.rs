@@ -97,6 +97,17 @@ impl Error {
         }
     }
 
+    /// Whether nothing more may be committed by this member after it.
+    pub fn ends_membership(&self) -> bool {
+        matches!(
+            self,
+            Error::Overwritten { .. }
+                | Error::MetadataLost { .. }
+                | Error::TopicReplaced { .. }
+                | Error::Fatal(_)
+        )
+    }
+
     /// Whether the brokers could not be reached at all, as opposed to having refused.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Error::Unreachable { .. } | Error::Silent { .. })

@@ -70,7 +70,15 @@ impl Commits {
     }
 
     /// Kafka answered the commit under way.
-    pub fn answered(&mut self, result: Result<(), kafka::Error>, partitions: &mut Partitions) {
+    ///
+    /// # Errors
+    /// Those after which nothing more may be committed: somebody else's commit stands in the place of ours, the
+    /// brokers keep no plans, or a topic was made anew.
+    pub fn answered(
+        &mut self,
+        result: Result<(), kafka::Error>,
+        partitions: &mut Partitions,
+    ) -> Result<(), kafka::Error> {
         let under_way = std::mem::take(&mut self.under_way);
         let outcome = if result.is_ok() { "ok" } else { "error" };
         METRICS.offset_commits.with_label_values(&[outcome]).inc();
@@ -83,8 +91,10 @@ impl Commits {
                     }
                 }
             }
+            Err(error) if error.ends_membership() => return Err(error),
             Err(error) => tracing::warn!(%error, "commit refused, the next one repeats it"),
         }
+        Ok(())
     }
 
     /// Makes the next commit go out at once, or soon after one that has just failed.

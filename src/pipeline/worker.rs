@@ -214,7 +214,7 @@ impl Worker {
     pub fn settle(&mut self, answer: Answer, now: Instant) -> Result<(), Error> {
         match answer {
             Answer::Found(takeover, found) => return self.take_over(takeover, found, now),
-            Answer::Committed(result) => self.commits.answered(result, &mut self.line.partitions),
+            Answer::Committed(result) => self.commits.answered(result, &mut self.line.partitions)?,
             Answer::Buried { slot, ticket } => {
                 self.line.totals.dead_letters(1);
                 if let Some(owned) = self.line.partitions.get_mut(slot) {

@@ -73,7 +73,7 @@ fn three_refused_rows_in_a_hundred_thousand_cost_few_inserts() {
 fn killed_again_and_again_every_record_is_there_once() {
     let servers = Servers::shared();
     let mut scene = exact_scene(&servers.kafka, &servers.clickhouse);
-    scene.config = scene.config.set("kafka.instance_id", "one").set("batch.age_max", "50ms");
+    scene.config = scene.config.set("batch.age_max", "50ms");
     for round in 0..6 {
         let mut process = Penstock::run(&scene.config);
         process.wait_ready();

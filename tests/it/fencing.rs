@@ -97,7 +97,7 @@ fn alone_as(brokers: &str, partitions: i32, instance_id: Option<&str>) -> (Membe
     let mut member = Member::join(&config, &topic);
     wait_until(DEADLINE, "the member owns all", || {
         member.poll();
-        member.owned.len() == partitions as usize
+        member.owned.len() == usize::try_from(partitions).unwrap()
     });
     (member, config, topic)
 }

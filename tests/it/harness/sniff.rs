@@ -115,7 +115,7 @@ fn join(shared: &Arc<Shared>, client: &TcpStream, server: &TcpStream) {
 }
 
 /// Carries whole frames one way until a side ends.
-fn carry(mut from: TcpStream, mut to: TcpStream, see: impl Fn(&mut Vec<u8>)) {
+fn carry(mut from: TcpStream, mut to: TcpStream, see: impl Fn(&mut [u8])) {
     let mut length = [0; 4];
     while from.read_exact(&mut length).is_ok() {
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
@@ -130,7 +130,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, see: impl Fn(&mut Vec<u8>)) {
     let _both = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
-fn request(shared: &Shared, asked: &Asked, frame: &mut Vec<u8>) {
+fn request(shared: &Shared, asked: &Asked, frame: &mut [u8]) {
     let api = i16::from_be_bytes([frame[0], frame[1]]);
     let version = i16::from_be_bytes([frame[2], frame[3]]);
     let correlation = [frame[4], frame[5], frame[6], frame[7]];
@@ -149,7 +149,7 @@ fn request(shared: &Shared, asked: &Asked, frame: &mut Vec<u8>) {
     }
 }
 
-fn answer(shared: &Shared, asked: &Asked, frame: &mut Vec<u8>) {
+fn answer(shared: &Shared, asked: &Asked, frame: &mut [u8]) {
     let correlation = [frame[0], frame[1], frame[2], frame[3]];
     let api = asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&correlation);
     replace(frame, &shared.address.0, &shared.address.1);
