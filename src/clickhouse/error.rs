@@ -52,6 +52,8 @@ pub enum Error {
     /// Nothing of this attempt is written: the deadline stands in the statement itself.
     #[error("the deadline of the insert had passed by the clock of {by}")]
     DeadlinePassed { by: String },
+    #[error("the table {table} is not there, or the user may not see it")]
+    NoTable { table: String },
     #[error("no time was left to send anything")]
     NoTimeLeft,
     #[error("the client is closed")]
@@ -90,6 +92,7 @@ impl Error {
             | Error::ResultTooLarge { .. }
             | Error::Parameter { .. }
             | Error::Encode(_)
+            | Error::NoTable { .. }
             | Error::Closed => Class::Stop,
             Error::RetriesExhausted { last, .. } => last.class(),
         }
@@ -177,6 +180,7 @@ impl Error {
             Error::RetriesExhausted { reason: Reason::NotRetryable, last, .. } => last.code(),
             Error::RetriesExhausted { .. } => "operational.retries_exhausted",
             Error::DeadlinePassed { .. } => "operational.deadline_passed",
+            Error::NoTable { .. } => "query.unknown_name",
             Error::NoTimeLeft => "operational.no_time_left",
             Error::Closed => "operational.closed",
         }
@@ -211,6 +215,9 @@ impl Error {
             Error::RetriesExhausted { last, .. } => last.hint(),
             Error::DeadlinePassed { .. } => {
                 "a batch that waited too long is planned anew; check that the clocks agree"
+            }
+            Error::NoTable { .. } => {
+                "create the table, check clickhouse.database and the name, or grant SHOW TABLES on it"
             }
             Error::NoTimeLeft => "the call waited too long for its turn: see why the server is slow",
             Error::Closed => "the process is stopping",
@@ -263,7 +270,9 @@ impl Error {
         let in_text = class::exception_code(text)
             .filter(|(code, text)| text.starts_with(&format!("Code: {code}. DB::")));
         match (exception, in_text) {
-            (Some(code), Some((_, text))) | (None, Some((code, text))) => Error::refused(endpoint, code, text),
+            (Some(code), Some((_, text))) | (None, Some((code, text))) => {
+                Error::refused(endpoint, code, text)
+            }
             (Some(code), None) => Error::refused(endpoint, code, &format!("Code: {code}. {text}")),
             (None, None) => {
                 let message = shorten(format!("{status} {}", text.trim()));

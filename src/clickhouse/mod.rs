@@ -5,7 +5,9 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | one batch | [`Client::insert`], [`native::encode`] |
+//! | one batch | [`Client::insert`], [`native::encode`], `request`, `settings`, `transport` |
+//! | what stands behind a table, and what that allows to promise | [`Client::inspect`], [`level::judge`] |
+//! | what landed | [`Client::present`], [`Client::offsets`] |
 //! | statements and reads | [`Client::execute`], [`Client::query`] |
 //! | which error asks for what | [`class`] |
 //! | whom to ask next | [`balance`], [`gate`], [`breaker`], [`health`] |
@@ -15,14 +17,18 @@ pub mod balance;
 pub mod breaker;
 mod class;
 pub mod config;
+mod definition;
 mod endpoint;
 mod error;
 pub mod gate;
 mod health;
 mod http;
 mod insert;
+pub mod inspect;
+pub mod level;
 pub mod native;
 mod query;
+pub mod readback;
 mod request;
 pub mod retry;
 mod settings;
@@ -49,7 +55,10 @@ pub use config::{Compression, Config, Tls};
 pub use endpoint::{EndpointHealth, EndpointStatistics};
 pub use error::Error;
 pub use insert::{Insert, Inserted, Quorum};
+pub use inspect::Inspection;
+pub use level::{Conditions, Judgement, Level};
 pub use query::{Params, ResultColumn, Rows};
+pub use readback::{Freshness, Place, Present};
 pub use sql::{quote_identifier, quote_string};
 
 use balance::Load;
@@ -165,7 +174,8 @@ impl Client {
     ) -> Result<(T, u32), Error> {
         self.check_open()?;
         let elsewhere = u32::try_from(self.shared.endpoints.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let policy = retry::Policy::new(&self.config().retry, &self.shared.budget, elsewhere).until(give_up_at);
+        let policy =
+            retry::Policy::new(&self.config().retry, &self.shared.budget, elsewhere).until(give_up_at);
         let unknown = AtomicBool::new(false);
         let failed: Mutex<Vec<usize>> = Mutex::new(Vec::new());
         let classify = |error: &Error| {

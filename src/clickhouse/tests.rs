@@ -246,7 +246,8 @@ async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address(
     let fake = Fake::start(|_| Reply::ok("")).await;
     for compression in [Compression::Lz4, Compression::None] {
         let mut config = Config { compression, ..config(&[&fake.url]) };
-        (config.user, config.password) = ("ann".to_owned(), Some(crate::units::Secret::new("hunter2".to_owned())));
+        (config.user, config.password) =
+            ("ann".to_owned(), Some(crate::units::Secret::new("hunter2".to_owned())));
         let insert = Insert { query_id_prefix: Some("run-7".to_owned()), ..insert() };
         Client::new(&config).unwrap().insert(&insert).await.unwrap();
         let request = fake.inserts().pop().unwrap();
@@ -267,7 +268,8 @@ async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address(
         let block = native::encode(&insert.batch).unwrap();
         assert_eq!(request.body, transport::compress(compression, block).unwrap());
     }
-    let control = Config { password: Some(crate::units::Secret::new("a\nb".to_owned())), ..Config::default() };
+    let control =
+        Config { password: Some(crate::units::Secret::new("a\nb".to_owned())), ..Config::default() };
     assert!(matches!(Client::new(&control), Err(Error::Config { .. })));
 }
 

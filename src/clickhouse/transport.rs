@@ -173,8 +173,10 @@ pub fn compress(compression: Compression, raw: Bytes) -> std::io::Result<Bytes> 
     if compression == Compression::None {
         return Ok(raw);
     }
-    let info =
-        FrameInfo::new().block_size(BlockSize::Max4MB).block_mode(BlockMode::Independent).content_checksum(true);
+    let info = FrameInfo::new()
+        .block_size(BlockSize::Max4MB)
+        .block_mode(BlockMode::Independent)
+        .content_checksum(true);
     let mut encoder = FrameEncoder::with_frame_info(info, Vec::with_capacity(raw.len() / 2));
     encoder.write_all(&raw)?;
     Ok(encoder.finish()?.into())
@@ -198,7 +200,8 @@ mod tests {
         let frame = compress(Compression::Lz4, body.clone()).unwrap();
         assert!(frame.len() < body.len() / 10, "{}", frame.len());
         let mut back = Vec::new();
-        std::io::Read::read_to_end(&mut lz4_flex::frame::FrameDecoder::new(frame.as_ref()), &mut back).unwrap();
+        std::io::Read::read_to_end(&mut lz4_flex::frame::FrameDecoder::new(frame.as_ref()), &mut back)
+            .unwrap();
         assert_eq!(back, body);
         assert_eq!(compress(Compression::None, body.clone()).unwrap(), body);
         let noise: Bytes = std::iter::repeat_with(rand::random::<u8>).take(1 << 20).collect();

@@ -41,7 +41,11 @@ async fn after_its_deadline_the_server_takes_nothing() {
     client.insert(&in_time).await.unwrap();
     client.insert(&in_time).await.unwrap();
     client.insert(&rows()).await.unwrap();
-    assert_eq!(counts(&client, "t").await, [json!(2_500_000), json!(2_500_000)], "one token, with and without");
+    assert_eq!(
+        counts(&client, "t").await,
+        [json!(2_500_000), json!(2_500_000)],
+        "one token, with and without"
+    );
     let parts = "SELECT count(), max(level) FROM system.parts WHERE database = currentDatabase() AND active";
     assert_eq!(client.query(parts, &[]).await.unwrap().rows, [[json!(1), json!(0)]]);
     let defaults = client.query("SELECT DISTINCT d FROM t", &[]).await.unwrap();
@@ -73,7 +77,8 @@ async fn a_quorum_is_asked_for_and_the_query_is_found_by_its_prefix() {
 
 #[tokio::test]
 async fn a_wide_table_has_its_statement_in_the_body() {
-    for (name, compression) in [("penstock_wide", Compression::Lz4), ("penstock_wide_raw", Compression::None)] {
+    for (name, compression) in [("penstock_wide", Compression::Lz4), ("penstock_wide_raw", Compression::None)]
+    {
         let client = fresh(name, Config { compression, ..config() }).await;
         // Beyond what fits into an address, and with a deadline beyond what servers read by default.
         let names: Vec<String> = (0..900).map(|n| format!("column {n} {}", "x".repeat(100))).collect();
@@ -129,7 +134,8 @@ async fn a_client_that_gives_up_does_not_disturb_the_token() {
     let insert = into("t", ints((0..10).collect()));
     let error = Client::new(&impatient).unwrap().insert(&insert).await.unwrap_err();
     assert!(error.outcome_unknown(), "{error}");
-    let patient = Insert { give_up_at: Some(tokio::time::Instant::now() + Duration::from_secs(25)), ..insert };
+    let patient =
+        Insert { give_up_at: Some(tokio::time::Instant::now() + Duration::from_secs(25)), ..insert };
     client.insert(&patient).await.unwrap();
     for table in ["t", "v"] {
         assert_eq!(counts(&client, table).await, [json!(10), json!(10)], "{table}");
