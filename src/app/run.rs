@@ -73,6 +73,10 @@ async fn prepare(
         client = checked => client?,
         () = shutdown.cancelled() => return Ok(None),
     };
+    let exact = match config.delivery {
+        Delivery::AtLeastOnce => None,
+        Delivery::ExactlyOnce => Some(levels::exactly_once(config, &client, &tables, &health).await?),
+    };
     let prefetch = config.kafka.prefetch.0.saturating_mul(u64::from(config.kafka.consumers));
     let pipeline = Pipeline::new(Parts {
         kafka: config.kafka.clone(),
@@ -86,7 +90,7 @@ async fn prepare(
         drain_max: config.shutdown.drain.0,
         faults: Faults::new(&config.faults),
         stop_at_end: options.stop_at_end,
-        exact: levels::exactly_once(config, &tables),
+        exact,
         tables,
         client: client.clone(),
         health,

@@ -52,10 +52,14 @@ pub enum Error {
     /// Nothing of this attempt is written: the deadline stands in the statement itself.
     #[error("the deadline of the insert had passed by the clock of {by}")]
     DeadlinePassed { by: String },
+    #[error("the table {table} is not there, or the user may not see it")]
+    NoTable { table: String },
     #[error("no time was left to send anything")]
     NoTimeLeft,
     #[error("rows of {table} that were acknowledged are not there, though they were put back several times")]
     RowsMissing { table: String },
+    #[error("a batch for {table} is older than the table remembers tokens, so whether it landed cannot be told")]
+    TokenForgotten { table: String },
     #[error("the client is closed")]
     Closed,
 }
@@ -85,6 +89,7 @@ impl Error {
             Error::Status { status, .. } => status.map_or(Class::Later, class::class_of_status),
             Error::PoolExhausted { .. }
             | Error::RowsMissing { .. }
+            | Error::TokenForgotten { .. }
             | Error::GateShut(_)
             | Error::Answer { .. }
             | Error::DeadlinePassed { .. }
@@ -93,6 +98,7 @@ impl Error {
             | Error::ResultTooLarge { .. }
             | Error::Parameter { .. }
             | Error::Encode(_)
+            | Error::NoTable { .. }
             | Error::Closed => Class::Stop,
             Error::RetriesExhausted { last, .. } => last.class(),
         }
@@ -189,8 +195,10 @@ impl Error {
             Error::RetriesExhausted { reason: Reason::NotRetryable, last, .. } => last.code(),
             Error::RetriesExhausted { .. } => "operational.retries_exhausted",
             Error::DeadlinePassed { .. } => "operational.deadline_passed",
+            Error::NoTable { .. } => "query.unknown_name",
             Error::NoTimeLeft => "operational.no_time_left",
             Error::RowsMissing { .. } => "data.rows_missing",
+            Error::TokenForgotten { .. } => "data.token_forgotten",
             Error::Closed => "operational.closed",
         }
     }
@@ -225,7 +233,14 @@ impl Error {
             Error::DeadlinePassed { .. } => {
                 "a batch that waited too long is planned anew; check that the clocks agree"
             }
+            Error::NoTable { .. } => {
+                "create the table, check clickhouse.database and the name, or grant SHOW TABLES on it"
+            }
             Error::NoTimeLeft => "the call waited too long for its turn: see why the server is slow",
+            Error::TokenForgotten { .. } => {
+                "look by hand what landed, then `penstock ledger rewind`; columns from: $partition and $offset \
+                 let penstock look by itself"
+            }
             Error::RowsMissing { .. } => "find out what removes rows or kills the server; it is tried again",
             Error::Closed => "the process is stopping",
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// What the server does with one request.
@@ -17,6 +18,8 @@ pub enum Reply {
     Raw(String),
     /// Nothing, and the connection stays.
     Hang,
+    /// This answer once told, however long the client has given up by then.
+    Late(Arc<Notify>, String),
     /// The connection is closed without an answer.
     Close,
 }
@@ -43,11 +46,17 @@ pub struct Request {
     /// Path and parameters.
     pub target: String,
     pub body: Vec<u8>,
+    /// Names and values, all in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Request {
     pub fn is_insert(&self) -> bool {
         self.target.contains("INSERT")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
     /// A parameter of the address, as it stands there.
@@ -128,6 +137,12 @@ async fn serve(socket: TcpStream, script: &Script, seen: &Mutex<Vec<Request>>, h
                     return;
                 }
             }
+            Reply::Late(told, answer) => {
+                told.notified().await;
+                if socket.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
             Reply::Hang => std::future::pending().await,
             Reply::Close => return,
         }
@@ -138,7 +153,7 @@ async fn read(socket: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut line = String::new();
     socket.read_line(&mut line).await.ok()?;
     let target = line.split(' ').nth(1)?.replace('+', " ");
-    let (mut length, mut chunked) = (0, false);
+    let (mut length, mut chunked, mut headers) = (0, false, Vec::new());
     loop {
         line.clear();
         socket.read_line(&mut line).await.ok()?;
@@ -146,6 +161,8 @@ async fn read(socket: &mut BufReader<TcpStream>) -> Option<Request> {
         if header.is_empty() {
             break;
         }
+        let (name, value) = header.split_once(':')?;
+        headers.push((name.to_owned(), value.trim().to_owned()));
         chunked |= header == "transfer-encoding: chunked";
         if let Some(value) = header.strip_prefix("content-length:") {
             length = value.trim().parse().ok()?;
@@ -170,5 +187,5 @@ async fn read(socket: &mut BufReader<TcpStream>) -> Option<Request> {
             break;
         }
     }
-    Some(Request { target, body })
+    Some(Request { target, body, headers })
 }

@@ -5,7 +5,9 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | one batch | [`Client::insert`], [`native::encode`] |
+//! | one batch | [`Client::insert`], [`native::encode`], `request`, `settings`, `transport` |
+//! | what stands behind a table, and what that allows to promise | [`Client::inspect`], [`level::judge`] |
+//! | what landed | [`Client::present`], [`Client::offsets`] |
 //! | statements and reads | [`Client::execute`], [`Client::query`] |
 //! | which error asks for what | [`class`] |
 //! | whom to ask next | [`balance`], [`gate`], [`breaker`], [`health`] |
@@ -15,15 +17,18 @@ pub mod balance;
 pub mod breaker;
 mod class;
 pub mod config;
+mod definition;
 mod endpoint;
 mod error;
 pub mod gate;
 mod health;
 mod http;
 mod insert;
+pub mod inspect;
+pub mod level;
 pub mod native;
 mod query;
-mod readback;
+pub mod readback;
 mod request;
 pub mod retry;
 mod settings;
@@ -50,8 +55,10 @@ pub use config::{Compression, Config, Tls};
 pub use endpoint::{EndpointHealth, EndpointStatistics};
 pub use error::Error;
 pub use insert::{Insert, Inserted, Quorum};
+pub use inspect::Inspection;
+pub use level::{Conditions, Judgement, Level};
 pub use query::{Params, ResultColumn, Rows};
-pub use readback::{Place, Present};
+pub use readback::{Freshness, Place, Present};
 pub use sql::{quote_identifier, quote_string};
 
 use balance::Load;

@@ -84,7 +84,7 @@ impl Client {
     /// See [`Error`]; a result above `result_bytes_max` is refused.
     pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Rows, Error> {
         let start = Instant::now();
-        let (bytes, endpoint) = self.read(sql, params, "JSONCompact").await?;
+        let (bytes, endpoint) = self.read(None, sql, params, "JSONCompact").await?;
         let answer: Answer = serde_json::from_slice(&bytes)
             .map_err(|e| Error::Answer { endpoint: endpoint.clone(), message: e.to_string() })?;
         match answer.exception {
@@ -101,7 +101,7 @@ impl Client {
     /// # Errors
     /// As [`Client::query`].
     pub async fn query_raw(&self, sql: &str, params: Params<'_>, format: &str) -> Result<Bytes, Error> {
-        Ok(self.read(sql, params, format).await?.0)
+        Ok(self.read(None, sql, params, format).await?.0)
     }
 
     /// Reads a result of any size piece by piece, from one endpoint. What was read cannot be read again,
@@ -120,7 +120,14 @@ impl Client {
         Ok(Stream { cursor, endpoint, timeout })
     }
 
-    async fn read(&self, sql: &str, params: Params<'_>, format: &str) -> Result<(Bytes, String), Error> {
+    /// Reads a whole result and names the endpoint that gave it. `before` is run there first.
+    pub(super) async fn read(
+        &self,
+        before: Option<&str>,
+        sql: &str,
+        params: Params<'_>,
+        format: &str,
+    ) -> Result<(Bytes, String), Error> {
         let params = parameters(params)?;
         let limit = self.config().result_bytes_max;
         let ((bytes, endpoint), _) = self
@@ -130,7 +137,13 @@ impl Client {
                 |endpoint, left| {
                     let (timeout, params) = (self.config().request_timeout.0.min(left), &params);
                     async move {
-                        let reading = fetch(&endpoint, prepare(&endpoint, sql, params), format, limit.0);
+                        let reading = async {
+                            if let Some(before) = before {
+                                let failed = |e| Error::from_crate(e, endpoint.name(), timeout);
+                                prepare(&endpoint, before, &[]).execute().await.map_err(failed)?;
+                            }
+                            fetch(&endpoint, prepare(&endpoint, sql, params), format, limit.0).await
+                        };
                         let bytes = endpoint.statement(timeout, reading).await?;
                         Ok((bytes, endpoint.name().to_owned()))
                     }

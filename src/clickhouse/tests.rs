@@ -1,13 +1,17 @@
 //! The client against scripted servers: what it does when they refuse, hang, lie or vanish.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, Int32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use bytes::Bytes;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::balance::Strategy;
@@ -105,6 +109,7 @@ async fn answers_that_look_like_success_are_errors() {
         Reply::with(200, "X-ClickHouse-Exception-Code: 469\r\n", text),
         Reply::with(200, "X-ClickHouse-Exception-Code: 469\r\n", ""),
         Reply::with(200, "", text),
+        Reply::with(500, "X-ClickHouse-Exception-Code: 469\r\n", "what a proxy made of it: Code: 241"),
         Reply::with(200, &format!("X-ClickHouse-Exception-Tag: {tag}\r\n"), &tagged),
     ];
     for reply in cases {
@@ -115,6 +120,193 @@ async fn answers_that_look_like_success_are_errors() {
         assert_eq!((error.class(), error.exception()), (Class::Data, Some(469)), "{case}");
         assert_eq!(fake.inserts().len(), 1, "a data error is not repeated");
     }
+}
+
+#[tokio::test]
+async fn whoever_is_not_clickhouse_cannot_acknowledge() {
+    let cases = [
+        Reply::with(200, "Content-Type: text/html\r\n", "<html>Welcome</html>"),
+        Reply::with(200, "", "Error Code: 7 of something else"),
+        Reply::with(204, "", ""),
+        Reply::with(302, "Location: /login\r\n", ""),
+        Reply::Raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned()),
+    ];
+    for reply in cases {
+        let case = format!("{reply:?}");
+        let fake = Fake::start(move |_| reply.clone()).await;
+        let mut config = config(&[&fake.url]);
+        config.retry.deadline = Span::millis(50);
+        let error = Client::new(&config).unwrap().insert(&insert()).await.unwrap_err();
+        assert!(error.outcome_unknown() && error.exception().is_none(), "{case}: {error}");
+        assert!(matches!(error.class(), Class::Later | Class::Elsewhere), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_early_leaves_doubt() {
+    let answers = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-Cli",
+        "",
+    ];
+    for answer in answers {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let transport = transport(&format!("http://{address}"), Compression::None);
+        let parameters = BTreeMap::new();
+        let post = transport.post(&parameters, Bytes::from_static(b"rows"));
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            read_until(&mut socket, b"\r\n\r\nrows").await;
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let (result, ()) = tokio::join!(post, serve);
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Interrupted { .. }) && error.outcome_unknown(), "{answer}: {error}");
+    }
+}
+
+fn transport(url: &str, compression: Compression) -> transport::Transport {
+    let uri: hyper::Uri = url.parse().unwrap();
+    let tls = tls::client_config(&Tls::default(), false).unwrap();
+    let http = http::client(tls, Duration::from_secs(5), http::Connections::new("t"));
+    let config = Config { compression, ..Config::default() };
+    transport::Transport::new(&config, &uri, "t".to_owned(), http).unwrap()
+}
+
+async fn read_until(socket: &mut TcpStream, end: &[u8]) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end) {
+        assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0, "closed after {} bytes", seen.len());
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_that_is_refused_early_still_tells_why() {
+    let body = Bytes::from(vec![7; 200_000_000]);
+    for (status, code) in [(404, 60), (403, 516)] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let transport = transport(&format!("http://{}", listener.local_addr().unwrap()), Compression::None);
+        let parameters = BTreeMap::new();
+        let post = transport.post(&parameters, body.clone());
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 1 << 16];
+            socket.read_exact(&mut buffer).await.unwrap();
+            assert!(String::from_utf8_lossy(&buffer).contains("content-length: 200000000\r\n"));
+            let text = format!("Code: {code}. DB::Exception: no\n");
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nX-ClickHouse-Exception-Code: {code}\r\nContent-Length: {}\r\n\r\n{text}",
+                text.len()
+            );
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            // As ClickHouse does: what is still on its way is read and thrown away.
+            let mut seen = buffer.len();
+            while seen < 200_000_000 {
+                match socket.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(more) => seen += more,
+                }
+            }
+        };
+        let (result, ()) = tokio::join!(post, serve);
+        let error = result.unwrap_err();
+        assert_eq!((error.exception(), error.outcome_unknown()), (Some(code), false), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_a_request_given_up_is_never_taken_for_that_of_another() {
+    let told = Arc::new(Notify::new());
+    let (late, count) = (told.clone(), AtomicU32::new(0));
+    let fake = Fake::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::ok(""),
+        1 => Reply::Late(late.clone(), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned()),
+        _ => Reply::exception(469, "no"),
+    })
+    .await;
+    let mut config = config(&[&fake.url]);
+    config.insert_timeout = Span::millis(300);
+    config.retry.deadline = Span::millis(300);
+    let client = Client::new(&config).unwrap();
+    client.insert(&insert()).await.unwrap();
+    let before = client.endpoints()[0].opened;
+    let error = client.insert(&insert()).await.unwrap_err();
+    assert!(error.outcome_unknown(), "{error}");
+    told.notify_one();
+    let error = client.insert(&insert()).await.unwrap_err();
+    assert_eq!(error.exception(), Some(469), "{error}");
+    assert!(client.endpoints()[0].opened > before, "on a connection of its own");
+}
+
+#[tokio::test]
+async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address() {
+    let fake = Fake::start(|_| Reply::ok("")).await;
+    for compression in [Compression::Lz4, Compression::None] {
+        let mut config = Config { compression, ..config(&[&fake.url]) };
+        (config.user, config.password) =
+            ("ann".to_owned(), Some(crate::units::Secret::new("hunter2".to_owned())));
+        let insert = Insert { query_id_prefix: Some("run-7".to_owned()), ..insert() };
+        Client::new(&config).unwrap().insert(&insert).await.unwrap();
+        let request = fake.inserts().pop().unwrap();
+        let length = request.body.len().to_string();
+        for (name, value) in [
+            ("content-length", Some(length.as_str())),
+            ("transfer-encoding", None),
+            ("expect", None),
+            ("content-encoding", (compression == Compression::Lz4).then_some("lz4")),
+            ("x-clickhouse-user", Some("ann")),
+            ("x-clickhouse-key", Some("hunter2")),
+        ] {
+            assert_eq!(request.header(name), value, "{name}");
+        }
+        assert!(!request.target.contains("ann") && !request.target.contains("hunter2"), "{}", request.target);
+        assert!(request.parameter("query_id").unwrap().starts_with("run-7-"));
+        assert_eq!(request.parameter("database"), Some("default"));
+        let block = native::encode(&insert.batch).unwrap();
+        assert_eq!(request.body, transport::compress(compression, block).unwrap());
+    }
+    let control =
+        Config { password: Some(crate::units::Secret::new("a\nb".to_owned())), ..Config::default() };
+    assert!(matches!(Client::new(&control), Err(Error::Config { .. })));
+}
+
+#[tokio::test]
+async fn past_its_deadline_an_insert_is_not_repeated_and_leaves_no_doubt() {
+    let fake = Fake::start(|_| Reply::exception(395, "Value passed to 'throwIf': penstock deadline")).await;
+    let client = Client::new(&config(&[&fake.url])).unwrap();
+    let in_time = Insert { deadline_unix_s: Some(i64::from(u32::MAX)), ..insert() };
+    let error = client.insert(&in_time).await.unwrap_err();
+    assert!(error.deadline_passed() && !error.outcome_unknown() && error.class() == Class::Later, "{error}");
+    assert_eq!(fake.inserts().len(), 1);
+    let error = client.insert(&Insert { deadline_unix_s: Some(1), ..insert() }).await.unwrap_err();
+    assert!(error.deadline_passed() && fake.inserts().len() == 1, "not even sent: {error}");
+
+    let count = AtomicU32::new(0);
+    let fake = Fake::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::Close,
+        _ => Reply::exception(395, "penstock deadline"),
+    })
+    .await;
+    let error = Client::new(&config(&[&fake.url])).unwrap().insert(&in_time).await.unwrap_err();
+    assert!(error.deadline_passed() && error.outcome_unknown(), "the first may have landed: {error}");
+}
+
+#[tokio::test]
+async fn a_call_gives_up_when_told() {
+    let fake = Fake::start(|_| Reply::exception(241, "memory")).await;
+    let client = Client::new(&config(&[&fake.url])).unwrap();
+    let start = Instant::now();
+    let soon = Insert { give_up_at: Some(start + Duration::from_millis(100)), ..insert() };
+    let error = client.insert(&soon).await.unwrap_err();
+    assert!(matches!(error, Error::RetriesExhausted { reason: Reason::Deadline, .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(2));
+    let sent = fake.inserts().len();
+    let error = client.insert(&Insert { give_up_at: Some(start), ..insert() }).await.unwrap_err();
+    assert!(error.surely_not_executed() && !error.outcome_unknown(), "{error}");
+    assert_eq!(fake.inserts().len(), sent);
 }
 
 #[tokio::test]

@@ -39,6 +39,12 @@ pub fn check_topics(config: &Config, topics: &[(String, Purpose)]) -> Result<(),
 }
 
 /// The partitions of a topic; there is at least one. Blocks up to ten seconds.
+/// How many partitions a topic has. Blocks up to ten seconds.
+pub fn partition_count(config: &Config, topic: &str) -> Result<u64, Error> {
+    let probe: BaseConsumer = client::probe(config).create().map_err(Error::Create)?;
+    Ok(partitions(&probe, config, topic, Purpose::Source)?.len() as u64)
+}
+
 pub(super) fn partitions(
     probe: &BaseConsumer,
     config: &Config,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clickhouse::Level;
 use crate::units::Span;
 
 /// Which tables are filled.
@@ -46,11 +47,14 @@ pub struct ExactlyOnce {
     pub lease: Span,
     /// Whether an insert into a replicated table waits until the majority of replicas has it.
     pub quorum: bool,
+    /// The least that has to be promised for every table; the process does not start on less. What keeps a
+    /// table from more is told at start.
+    pub level_min: Level,
 }
 
 impl Default for ExactlyOnce {
     fn default() -> Self {
-        ExactlyOnce { lease: Span::secs(120), quorum: true }
+        ExactlyOnce { lease: Span::secs(60), quorum: true, level_min: Level::ExactUnlessDiskLost }
     }
 }
 

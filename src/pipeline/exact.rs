@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
@@ -75,19 +75,35 @@ impl Flusher {
         place: Option<&Place>,
         in_doubt: bool,
     ) -> Result<(), clickhouse::Error> {
+        let is_stale = sending.is_stale(self.faults.unix_ms());
+        let Some(place) = place else {
+            if is_stale {
+                return Err(clickhouse::Error::TokenForgotten { table: sending.target.table.clone() });
+            }
+            return self.insert_whole(sending).await.map(|_| ());
+        };
+        if is_stale {
+            // The token proves nothing any more, and only what is not there may be sent.
+            return self.repair(sending, place).await;
+        }
+        let loses_rows = sending.exact.loses_rows;
         if in_doubt
-            && let Some(place) = place
+            && loses_rows
             && let Found::All = self.look(sending, place).await?
         {
             return Ok(());
         }
-        let batch = sending.job.sealed.batch.slice(sending.rows.start, sending.rows.len());
-        let inserted = self.insert(&sending.insert(batch, 0)).await?;
-        let doubtful = in_doubt || 1 < inserted.attempts;
-        match place {
-            Some(place) if doubtful && sending.exact.loses_rows => self.repair(sending, place).await,
-            _ => Ok(()),
+        let attempts = self.insert_whole(sending).await?;
+        if loses_rows && (in_doubt || 1 < attempts) {
+            return self.repair(sending, place).await;
         }
+        Ok(())
+    }
+
+    /// Inserts all of the range's rows; gives the number of attempts.
+    async fn insert_whole(&self, sending: &Sending<'_>) -> Result<u32, clickhouse::Error> {
+        let batch = sending.job.sealed.batch.slice(sending.rows.start, sending.rows.len());
+        Ok(self.insert(&sending.insert(batch, 0)).await?.attempts)
     }
 
     /// Puts back what an acknowledged insert did not leave in the table.
@@ -132,6 +148,12 @@ impl Flusher {
 }
 
 impl Sending<'_> {
+    /// Whether the range was first committed so long ago that the server may have forgotten its token.
+    fn is_stale(&self, now_ms: i64) -> bool {
+        let age = u64::try_from(now_ms.saturating_sub(self.lease.since_ms)).unwrap_or(0);
+        self.exact.token_life.is_some_and(|life| life <= Duration::from_millis(age))
+    }
+
     fn insert(&self, batch: RecordBatch, repair: u32) -> Insert {
         let source = self.job.sources.first();
         let token = source.map_or_else(String::new, |source| {

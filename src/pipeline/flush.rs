@@ -12,7 +12,7 @@ use super::Error;
 use super::partitions::Partitions;
 use super::search::Search;
 use crate::batch::{Sealed, Share, Slot};
-use crate::clickhouse::{self, Class, Insert, Place, Quorum};
+use crate::clickhouse::{self, Class, Freshness, Insert, Place, Quorum};
 use crate::dead_letter::{Cause, DeadLetter, Sink};
 use crate::decode::Reason;
 use crate::delivery::plan::Lease;
@@ -102,8 +102,12 @@ pub struct Exact {
     pub quorum: Quorum,
     /// The columns by which rows can be found again, if the table has them.
     pub columns: Option<PlaceColumns>,
+    /// Which of the acknowledged rows a reading sees.
+    pub freshness: Freshness,
     /// Whether a server that is killed may keep a token without the rows.
     pub loses_rows: bool,
+    /// How long after it was first committed a range's token still proves anything; none if for ever.
+    pub token_life: Option<Duration>,
     /// How long an insert may run that has begun.
     pub insert_max: Duration,
 }
@@ -146,13 +150,15 @@ impl Job {
 impl Target {
     /// Where the rows of one partition lie in the table, if it has the columns that say so.
     pub fn place(&self, source: &TopicPartition) -> Option<Place> {
-        let columns = self.exact.as_ref()?.columns.as_ref()?;
+        let exact = self.exact.as_ref()?;
+        let columns = exact.columns.as_ref()?;
         Some(Place {
             database: self.database.clone(),
             table: self.table.clone(),
             topic: columns.topic.clone().map(|column| (column, source.topic.to_string())),
             partition: (columns.partition.clone(), i64::from(source.partition.0)),
             offset: columns.offset.clone(),
+            freshness: exact.freshness,
         })
     }
 }

@@ -63,6 +63,7 @@ struct Now {
     state: State,
     sentence: String,
     components: BTreeMap<String, Status>,
+    delivery: BTreeMap<String, &'static str>,
     /// Milliseconds after `since` of each loop's last turn.
     hearts: BTreeMap<String, Arc<AtomicU64>>,
 }
@@ -82,6 +83,8 @@ pub struct Report {
     pub state: State,
     pub sentence: String,
     pub components: BTreeMap<String, Status>,
+    /// By table, what is promised about its rows.
+    pub delivery: BTreeMap<String, &'static str>,
     pub version: &'static str,
     #[serde(skip)]
     pub is_live: bool,
@@ -101,6 +104,7 @@ impl Health {
             state: State::Starting,
             sentence: "starting".to_owned(),
             components: BTreeMap::new(),
+            delivery: BTreeMap::new(),
             hearts: BTreeMap::new(),
         };
         now.mirror();
@@ -125,6 +129,11 @@ impl Health {
         let mut now = self.0.now.lock();
         now.components.insert(name.to_owned(), status);
         now.mirror();
+    }
+
+    /// What is promised about the rows of a table.
+    pub fn set_level(&self, table: &str, level: &'static str) {
+        self.0.now.lock().delivery.insert(table.to_owned(), level);
     }
 
     /// A loop that must turn from now on. Names are unique.
@@ -153,6 +162,7 @@ impl Health {
             is_ready: is_live && matches!(now.state, State::Running | State::Paused),
             sentence: stalled.unwrap_or_else(|| now.sentence.clone()),
             components: now.components.clone(),
+            delivery: now.delivery.clone(),
             version: env!("CARGO_PKG_VERSION"),
             is_live,
         }

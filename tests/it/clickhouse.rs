@@ -21,7 +21,7 @@ use penstock::clickhouse::{Class, Client, Compression, Config, Error, Insert, qu
 use penstock::units::Secret;
 use serde_json::json;
 
-fn config() -> Config {
+pub fn config() -> Config {
     // Tests are told where the server is by the environment, which only `config` reads otherwise.
     #[allow(clippy::disallowed_methods)]
     let url = std::env::var("PENSTOCK_TEST_CLICKHOUSE").expect(
@@ -31,7 +31,7 @@ fn config() -> Config {
 }
 
 /// A client whose database is empty and its own.
-async fn fresh(database: &str, config: Config) -> Client {
+pub async fn fresh(database: &str, config: Config) -> Client {
     let setup = Client::new(&config).unwrap();
     let name = [("db", json!(database))];
     setup.execute("DROP DATABASE IF EXISTS {db:Identifier}", &name).await.unwrap();
@@ -44,13 +44,13 @@ fn field(name: &str, wire: &str, array: &ArrayRef) -> Field {
         .with_metadata(HashMap::from([("clickhouse.type".to_owned(), wire.to_owned())]))
 }
 
-fn batch(columns: Vec<(&str, &str, ArrayRef)>) -> RecordBatch {
+pub fn batch(columns: Vec<(&str, &str, ArrayRef)>) -> RecordBatch {
     let fields: Vec<Field> = columns.iter().map(|(name, wire, array)| field(name, wire, array)).collect();
     let arrays = columns.into_iter().map(|(_, _, array)| array).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
 }
 
-fn into(table: &str, batch: RecordBatch) -> Insert {
+pub fn into(table: &str, batch: RecordBatch) -> Insert {
     let token = format!("{table}-{}", batch.num_rows());
     Insert { database: None, table: table.to_owned(), batch, token, ..Insert::default() }
 }
@@ -365,13 +365,16 @@ async fn round_trip(client: &Client, case: Case, index: usize) {
         .unwrap();
     let n: ArrayRef = Arc::new(UInt32Array::from(vec![0, 1, 2]));
     let whole = batch(vec![("n", "UInt32", n), ("c", wire, array)]);
-    for (rows, expected) in [
-        (whole.clone(), &expected[..]),
-        (whole.slice(1, 2), &expected[1..]),
-        (whole.slice(0, 1), &expected[..1]),
+    let in_time = Some(i64::from(u32::MAX));
+    for (rows, expected, deadline_unix_s) in [
+        (whole.clone(), &expected[..], None),
+        (whole.slice(1, 2), &expected[1..], None),
+        (whole.slice(0, 1), &expected[..1], in_time),
+        (whole.clone(), &expected[..], in_time),
     ] {
         client.execute(&format!("TRUNCATE TABLE {table}"), &[]).await.unwrap();
-        client.insert(&into(&table, rows)).await.unwrap_or_else(|e| panic!("{table_type}: {e}"));
+        let insert = Insert { deadline_unix_s, ..into(&table, rows) };
+        client.insert(&insert).await.unwrap_or_else(|e| panic!("{table_type}: {e}"));
         let text = client
             .query_raw(&format!("SELECT c FROM {table} ORDER BY n"), &[], "TabSeparated")
             .await
@@ -403,9 +406,13 @@ async fn nested_columns_are_one_list_for_each_field() {
         ("c.a", "Array(Int32)", a),
         ("c.b", "Array(String)", lists([2, 0, 1], texts(["x", "y", "z"]))),
     ]);
-    client.insert(&into("t", rows)).await.unwrap();
-    let text = client.query_raw("SELECT c.a, c.b FROM t ORDER BY c.a", &[], "TabSeparated").await.unwrap();
-    assert_eq!(column_text(&text), ["[]\t[]", "[1,2]\t['x','y']", "[3]\t['z']"]);
+    for deadline_unix_s in [None, Some(i64::from(u32::MAX))] {
+        client.execute("TRUNCATE TABLE t", &[]).await.unwrap();
+        client.insert(&Insert { deadline_unix_s, ..into("t", rows.clone()) }).await.unwrap();
+        let sql = "SELECT c.a, c.b FROM t ORDER BY c.a";
+        let text = client.query_raw(sql, &[], "TabSeparated").await.unwrap();
+        assert_eq!(column_text(&text), ["[]\t[]", "[1,2]\t['x','y']", "[3]\t['z']"]);
+    }
 }
 
 #[tokio::test]
@@ -427,7 +434,7 @@ async fn all_types_fit_into_one_block_compressed_or_not() {
     }
 }
 
-fn ints(values: Vec<i32>) -> RecordBatch {
+pub fn ints(values: Vec<i32>) -> RecordBatch {
     batch(vec![("k", "Int32", Arc::new(Int32Array::from(values)))])
 }
 
