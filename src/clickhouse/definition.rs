@@ -97,6 +97,11 @@ pub fn setting(engine_full: &str, name: &str) -> Option<u64> {
     value?.parse().ok()
 }
 
+/// Whether rows of the table go, or become fewer, when their time is over.
+pub fn has_ttl(engine_full: &str) -> bool {
+    top_level(&tokens(engine_full)).any(|(_, token)| token.is_word("TTL"))
+}
+
 /// Whether rows of the table are merged into fewer ones by time.
 pub fn groups_by_ttl(engine_full: &str) -> bool {
     let tokens = tokens(engine_full);

@@ -58,7 +58,9 @@ pub enum Error {
     NoTimeLeft,
     #[error("rows of {table} that were acknowledged are not there, though they were put back several times")]
     RowsMissing { table: String },
-    #[error("a batch for {table} is older than the table remembers tokens, so whether it landed cannot be told")]
+    #[error(
+        "a batch for {table} is older than the table remembers tokens, so whether it landed cannot be told"
+    )]
     TokenForgotten { table: String },
     #[error("the client is closed")]
     Closed,

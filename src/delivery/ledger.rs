@@ -72,17 +72,20 @@ pub struct Ledger {
     pub written_ms: i64,
     /// How long after that what is listed may still be sent.
     pub lease: Duration,
+    /// When the oldest of the open batches was first committed: its rows may have landed since then, and a
+    /// token is proof only as long as the server remembers it.
+    pub since_ms: i64,
     /// Open batches; the first begins at the committed offset, each other where the one before ends.
     pub intents: Vec<Intent>,
 }
 
 impl Ledger {
-    /// The text for the commit; ASCII, about 70 bytes and 30 more for each intent.
+    /// The text for the commit; ASCII, about 85 bytes and 30 more for each intent.
     pub fn encode(&self) -> String {
         let lease_ms = self.lease.as_millis();
         let mut text = format!(
-            "{MARK}{VERSION} {:016x} {:08x} {} {lease_ms} ",
-            self.lineage.0, self.fingerprint, self.written_ms
+            "{MARK}{VERSION} {:016x} {:08x} {} {lease_ms} {} ",
+            self.lineage.0, self.fingerprint, self.written_ms, self.since_ms
         );
         for (index, intent) in self.intents.iter().enumerate() {
             let length = intent.range.next.0.saturating_sub(intent.range.first.0);
@@ -111,8 +114,8 @@ impl Ledger {
             return Err(damaged("its checksum does not fit"));
         }
         let fields: Vec<&str> = body.split(' ').collect();
-        let [_, lineage, fingerprint, written, lease, intents] = fields.as_slice() else {
-            return Err(damaged("it has not six fields"));
+        let [_, lineage, fingerprint, written, lease, since, intents] = fields.as_slice() else {
+            return Err(damaged("it has not seven fields"));
         };
         let fingerprint = hex(fingerprint, 8).and_then(|value| u32::try_from(value).ok());
         Ok(Some(Ledger {
@@ -120,6 +123,7 @@ impl Ledger {
             fingerprint: fingerprint.ok_or(damaged("fingerprint"))?,
             written_ms: written.parse().map_err(|_| damaged("time"))?,
             lease: Duration::from_millis(lease.parse().map_err(|_| damaged("lease"))?),
+            since_ms: since.parse().map_err(|_| damaged("age"))?,
             intents: parse_intents(intents, offset)?,
         }))
     }
@@ -187,14 +191,14 @@ mod tests {
             fingerprint: 7,
             written_ms: 1_790_000_000_000,
             lease: Duration::from_secs(60),
+            since_ms: 1_789_999_990_000,
             intents,
         }
     }
 
     #[test]
     fn the_text_stays_the_same_between_versions() {
-        let text =
-            "penstock/1 0123456789abcdef 00000007 1790000000000 60000 3.2.0000000a,5.5.ffffffff b1deed1c";
+        let text = "penstock/1 0123456789abcdef 00000007 1790000000000 60000 1789999990000 3.2.0000000a,5.5.ffffffff 12760f1e";
         let written = ledger(10, &[(3, 2, 10), (5, 5, u32::MAX)]);
         assert_eq!(written.encode(), text);
         assert_eq!(written.end(Offset(10)), Offset(18));

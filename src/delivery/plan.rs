@@ -60,6 +60,8 @@ struct Entry {
     state: State,
     /// The version of the plan that first lists it.
     version: u64,
+    /// When the first commit that lists it was written; by a former owner, if it is theirs.
+    since_ms: Option<i64>,
     lease: Option<Lease>,
 }
 
@@ -77,6 +79,9 @@ pub struct Lease {
     pub until: Instant,
     /// The same for the server, in seconds since 1970.
     pub deadline_unix_s: i64,
+    /// No copy has been sent before, milliseconds since 1970. A repeated INSERT is recognised only if the server
+    /// remembers tokens from then until the deadline.
+    pub since_ms: i64,
 }
 
 /// A range that is planned now.
@@ -103,9 +108,14 @@ impl Plan {
     /// Goes on from what a former owner committed, or begins anew with `lineage`. `base` is the committed
     /// offset.
     pub fn begin(terms: Terms, base: Option<Offset>, ledger: Option<Ledger>, lineage: Lineage) -> Plan {
-        let (lineage, intents) = ledger.map_or((lineage, Vec::new()), |found| (found.lineage, found.intents));
-        let replay = |intent| Entry { intent, state: State::Replay, version: 1, lease: None };
-        Plan { terms, lineage, base, open: intents.into_iter().map(replay).collect(), version: 1 }
+        let mut plan = Plan { terms, lineage, base, open: VecDeque::new(), version: 1 };
+        if let Some(Ledger { lineage, since_ms, intents, .. }) = ledger {
+            let since_ms = Some(since_ms);
+            let replay = |intent| Entry { intent, state: State::Replay, version: 1, since_ms, lease: None };
+            plan.lineage = lineage;
+            plan.open = intents.into_iter().map(replay).collect();
+        }
+        plan
     }
 
     pub fn lineage(&self) -> Lineage {
@@ -154,7 +164,7 @@ impl Plan {
         let range = OffsetRange { first, next };
         self.version += 1;
         let intent = Intent { range, read };
-        self.open.push_back(Entry { intent, state, version: self.version, lease: None });
+        self.open.push_back(Entry { intent, state, version: self.version, since_ms: None, lease: None });
         Ok(Planned { range, replay: false, gone: 0 })
     }
 
@@ -170,7 +180,8 @@ impl Plan {
         let mut first = range.first;
         for (index, next) in ends.enumerate() {
             let intent = Intent { range: OffsetRange { first, next }, read: Read::default() };
-            let entry = Entry { intent, state: State::Read, version: self.version, lease: None };
+            let version = self.version;
+            let entry = Entry { intent, state: State::Read, version, since_ms: None, lease: None };
             self.open.insert(at + index, entry);
             first = next;
         }
@@ -227,6 +238,7 @@ impl Plan {
             fingerprint: self.terms.fingerprint,
             written_ms: now_ms,
             lease: self.terms.lease,
+            since_ms: self.open.iter().filter_map(|entry| entry.since_ms).fold(now_ms, i64::min),
             intents: self.open.iter().map(|entry| entry.intent).collect(),
         };
         let text = ledger.encode();
@@ -236,12 +248,11 @@ impl Plan {
     /// Kafka acknowledged the snapshot: what it lists may be sent until its lease is over.
     pub fn acknowledged(&mut self, snapshot: &Snapshot) {
         let lease_ms = i64::try_from(self.terms.lease.as_millis()).unwrap_or(i64::MAX);
-        let lease = Lease {
-            until: snapshot.written + self.terms.lease,
-            deadline_unix_s: snapshot.written_ms.saturating_add(lease_ms) / 1000,
-        };
+        let until = snapshot.written + self.terms.lease;
+        let deadline_unix_s = snapshot.written_ms.saturating_add(lease_ms) / 1000;
         for entry in self.open.iter_mut().filter(|entry| entry.version <= snapshot.version) {
-            entry.lease = Some(lease);
+            let since_ms = *entry.since_ms.get_or_insert(snapshot.written_ms);
+            entry.lease = Some(Lease { until, deadline_unix_s, since_ms });
         }
     }
 }
@@ -291,7 +302,7 @@ mod tests {
         assert!(plan.lease(two.range, now).is_none(), "the commit was written before it was planned");
         commit(&mut plan, now);
         let lease = plan.lease(two.range, now).unwrap();
-        assert_eq!(lease, Lease { until: now + TERMS.lease, deadline_unix_s: 1060 });
+        assert_eq!(lease, Lease { until: now + TERMS.lease, deadline_unix_s: 1060, since_ms: 1_000_000 });
         let late = now + TERMS.lease / 2;
         assert!(plan.lease(two.range, late).is_none() && plan.awaits_commit(late), "it is to be renewed");
         commit(&mut plan, late);
@@ -322,6 +333,43 @@ mod tests {
         assert!(!plan.awaits_commit(Instant::now()) && three.range == range(30, 33));
         plan.settle(&watermark);
         assert_eq!(plan.snapshot(Instant::now(), 0).unwrap().offset, Offset(33));
+    }
+
+    #[test]
+    fn a_range_begins_where_its_reading_began() {
+        let (mut plan, mut watermark) = (fresh(), Watermark::default());
+        plan.propose(Offset(10), Offset(20), read(1), 1).unwrap();
+        // The next stretch begins with a record that is left out, so nothing at its head is waited for.
+        watermark.pass(Offset(20));
+        watermark.track(Ticket(1), Offset(21), None);
+        plan.landed(range(10, 20));
+        plan.settle(&watermark);
+        let two = plan.propose(Offset(20), Offset(22), read(2), 1).unwrap();
+        assert_eq!(two.range, range(20, 22), "a taker has to read the same two records");
+    }
+
+    #[test]
+    fn a_taker_knows_since_when_rows_may_have_landed() {
+        let (mut plan, now) = (fresh(), Instant::now());
+        let one = plan.propose(Offset(10), Offset(20), read(5), 5).unwrap();
+        commit(&mut plan, now);
+        let mut taker = take_over(&commit(&mut plan, now));
+        for written_ms in [2_000_000, 3_000_000] {
+            let later = taker.snapshot(now, written_ms).unwrap();
+            taker.acknowledged(&later);
+            assert_eq!(
+                taker.lease(one.range, now).unwrap().since_ms,
+                1_000_000,
+                "however often it changes hands"
+            );
+            taker = take_over(&later);
+        }
+        taker.propose(Offset(10), Offset(20), read(5), 5).unwrap();
+        taker.landed(one.range);
+        taker.settle(&Watermark::default());
+        taker.propose(Offset(20), Offset(30), read(5), 5).unwrap();
+        let text = taker.snapshot(now, 4_000_000).unwrap().text;
+        assert_eq!(Ledger::parse(&text, Offset(20)).unwrap().unwrap().since_ms, 4_000_000);
     }
 
     #[test]
