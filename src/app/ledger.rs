@@ -342,7 +342,15 @@ mod tests {
         };
         let intents = intents.iter().map(intent).collect();
         let lease = Duration::from_secs(60);
-        Ledger { lineage: Lineage(5), fingerprint: 7, written_ms: 1_000_000, lease, intents }.encode()
+        Ledger {
+            lineage: Lineage(5),
+            fingerprint: 7,
+            written_ms: 1_000_000,
+            lease,
+            since_ms: 1_000_000,
+            intents,
+        }
+        .encode()
     }
 
     fn source() -> TopicPartition {

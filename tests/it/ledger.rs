@@ -36,7 +36,8 @@ fn open_plan(first: i64, lengths: &[i64]) -> String {
     }
     let written_ms = chrono::Utc::now().timestamp_millis();
     let lease = Duration::from_secs(600);
-    Ledger { lineage: Lineage(0xabc), fingerprint: 1, written_ms, lease, intents }.encode()
+    Ledger { lineage: Lineage(0xabc), fingerprint: 1, written_ms, lease, since_ms: written_ms, intents }
+        .encode()
 }
 
 fn scene() -> Scene {
