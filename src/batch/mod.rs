@@ -3,12 +3,16 @@
 //! Refuses to know records' bytes and servers. An open batch grows; a sealed one never changes
 //! (invariant I3). All of them together stay within one budget of bytes (invariant I4).
 
+pub mod adapt;
 pub mod buffer;
 pub mod config;
 pub mod memory;
 pub mod provenance;
+pub mod spread;
 
+pub use adapt::{Controller, Limits, Reading};
 pub use buffer::{Buffer, Sealed, Trigger};
 pub use config::Config;
 pub use memory::Budget;
 pub use provenance::{Provenance, Share, Slot};
+pub use spread::PartitionBy;

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | one batch | [`Client::insert`], [`native::encode`] |
 //! | statements and reads | [`Client::execute`], [`Client::query`] |
+//! | how a table's merges keep up | [`Client::pressure`] |
 //! | which error asks for what | [`class`] |
 //! | whom to ask next | [`balance`], [`gate`], [`breaker`], [`health`] |
 
@@ -22,6 +23,7 @@ mod health;
 mod http;
 mod insert;
 pub mod native;
+pub mod pressure;
 mod query;
 pub mod retry;
 mod sql;
@@ -46,6 +48,7 @@ pub use config::{Compression, Config, Tls};
 pub use endpoint::{EndpointHealth, EndpointStatistics};
 pub use error::Error;
 pub use insert::{Insert, Inserted};
+pub use pressure::Pressure;
 pub use query::{Params, ResultColumn, Rows};
 pub use sql::{quote_identifier, quote_string};
 

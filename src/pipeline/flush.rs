@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Error;
-use crate::batch::{Sealed, Share};
+use super::pressure::Valve;
+use crate::batch::{self, PartitionBy, Sealed, Share};
 use crate::clickhouse::{self, Class, Insert};
 use crate::dead_letter::bisect::{Bisect, Step};
 use crate::dead_letter::{Cause, DeadLetter, Sink};
@@ -17,6 +18,8 @@ use crate::decode::Reason;
 use crate::delivery::{Ticket, token};
 use crate::kafka;
 use crate::record::{OwnedRecord, Position, TopicPartition};
+use crate::schema::Table;
+use crate::telemetry::metrics::METRICS;
 
 /// Inserts that the search for refused rows may cost; beyond it the fault is not in single rows.
 const ISOLATION_INSERTS_MAX: usize = 256;
@@ -53,6 +56,29 @@ pub struct Job {
 
 type Search = Bisect<Arc<clickhouse::Error>>;
 
+impl Job {
+    /// The pieces to insert when the batch touches too many of the table's partition keys for one insert.
+    fn spread(&mut self, target: &Target) -> Option<Search> {
+        let by = target.partition_by.as_ref().filter(|_| self.parked == 0)?;
+        let keys = by.keys(&self.sealed.batch)?;
+        METRICS.pressure.partition_keys.with_label_values(&[&target.table]).observe(keys as f64);
+        if keys <= target.partition_keys_max {
+            return None;
+        }
+        match self.sealed.spread(by, target.partition_keys_max) {
+            Ok(ends) => ends.map(|ends| {
+                let inserts_max = ISOLATION_INSERTS_MAX.saturating_add(ends.len());
+                Bisect::pieces(ends, inserts_max)
+            }),
+            // The server judges the batch as it is.
+            Err(error) => {
+                tracing::error!(table = %target.table, %error, "the batch cannot be ordered by partition key");
+                None
+            }
+        }
+    }
+}
+
 /// One partition's share of a batch.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -65,6 +91,23 @@ pub struct Source {
 pub struct Target {
     pub database: Option<String>,
     pub table: String,
+    /// What each insert passes through.
+    pub valve: Arc<Valve>,
+    /// As far as it is understood.
+    pub partition_by: Option<PartitionBy>,
+    pub partition_keys_max: usize,
+}
+
+impl Target {
+    pub fn new(table: &Table, valve: &Arc<Valve>, config: &batch::Config) -> Target {
+        Target {
+            database: table.database.clone(),
+            table: table.name.clone(),
+            valve: Arc::clone(valve),
+            partition_by: table.partition_by.as_deref().and_then(PartitionBy::parse),
+            partition_keys_max: usize::from(config.partition_keys_max),
+        }
+    }
 }
 
 /// What all flushes share; cheap to clone.
@@ -79,7 +122,7 @@ impl Flusher {
     /// Sends the batch, or goes on where an earlier try of it was interrupted. Not cancel-safe: a dropped
     /// flush may still land; the token makes it recognisable.
     pub async fn flush(&self, job: &mut Job, target: &Target) -> Flushed {
-        let mut search = match job.search.take() {
+        let mut search = match job.search.take().or_else(|| job.spread(target)) {
             Some(search) => search,
             None => {
                 let rows = job.sealed.batch.num_rows();
@@ -129,7 +172,8 @@ impl Flusher {
     async fn insert(&self, job: &Job, target: &Target, piece: Range<usize>) -> Attempt {
         // With the number of rows, so that a batch of the same range that holds other rows, since the table
         // file has changed meanwhile, is never taken for this one.
-        let part = format!("{}-{} of {}", piece.start, piece.end, job.sealed.batch.num_rows());
+        let order = if job.sealed.is_spread() { " by key" } else { "" };
+        let part = format!("{}-{} of {}{order}", piece.start, piece.end, job.sealed.batch.num_rows());
         let ranges: Vec<_> = job.sources.iter().map(|s| (s.source.clone(), s.share.range)).collect();
         let insert = Insert {
             database: target.database.clone(),
@@ -138,7 +182,10 @@ impl Flusher {
             token: token::token(&target.table, &ranges, &part),
             settings: Vec::new(),
         };
-        match self.client.insert(&insert).await {
+        let pass = target.valve.admit().await;
+        let result = self.client.insert(&insert).await;
+        pass.end(&result);
+        match result {
             Ok(_) => Attempt::Written,
             Err(error) if error.class() == Class::Data => Attempt::Refused(Arc::new(error)),
             Err(error) => Attempt::Failed(Arc::new(error)),
@@ -207,7 +254,7 @@ enum Attempt {
 }
 
 fn position_of(job: &Job, row: usize) -> Option<Position> {
-    let (slot, offset) = job.sealed.provenance.locate(row)?;
+    let (slot, offset) = job.sealed.locate(row)?;
     let source = job.sources.iter().find(|s| s.share.slot == slot)?.source.clone();
     Some(Position { source, offset })
 }

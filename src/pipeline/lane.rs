@@ -11,7 +11,7 @@ use super::Error;
 use super::flush::{Job, Source, Target};
 use super::pace::Pace;
 use super::partitions::Partitions;
-use crate::batch::{self, Budget, Buffer, Trigger};
+use crate::batch::{Budget, Buffer, Trigger};
 use crate::decode::Decoder;
 use crate::delivery::Ticket;
 use crate::telemetry::metrics::METRICS;
@@ -45,13 +45,13 @@ struct Parked {
 }
 
 impl Lane {
-    pub fn new(index: usize, decoder: Decoder, limits: &batch::Config, budget: &Arc<Budget>) -> Lane {
-        let table = decoder.table();
+    pub fn new(index: usize, decoder: Decoder, target: &Arc<Target>, budget: &Arc<Budget>) -> Lane {
+        let limits = target.valve.limits(Instant::now());
         Lane {
             index,
-            name: table.name.clone(),
-            target: Arc::new(Target { database: table.database.clone(), table: table.name.clone() }),
-            buffer: Buffer::new(limits.clone(), decoder.columns(), budget),
+            name: target.table.clone(),
+            target: Arc::clone(target),
+            buffer: Buffer::new(limits, decoder.columns(), budget),
             decoder,
             // Tickets given out start at 1.
             ticket: Ticket(0),
@@ -60,9 +60,16 @@ impl Lane {
             paced_until: None,
             queue: VecDeque::new(),
             in_flight: 0,
-            in_flight_max: usize::from(limits.in_flight_max),
+            in_flight_max: limits.in_flight_max,
             parked: None,
         }
+    }
+
+    /// Takes over what the table's parts allow now.
+    pub fn adapt(&mut self, now: Instant) {
+        let limits = self.target.valve.limits(now);
+        self.in_flight_max = limits.in_flight_max;
+        self.buffer.set_limits(limits);
     }
 
     /// Limits how fast records are taken in.

@@ -16,6 +16,7 @@ mod lane;
 mod letter;
 mod pace;
 mod partitions;
+mod pressure;
 mod regulate;
 mod report;
 mod start;

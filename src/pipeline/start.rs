@@ -11,13 +11,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::commits::Commits;
 use super::config::Limits;
-use super::flush::Flusher;
+use super::flush::{Flusher, Target};
 use super::lane::Lane;
 use super::partitions::Partitions;
+use super::pressure::{Valve, Watch, Watched};
 use super::regulate::Regulator;
 use super::report::{Reporter, Snapshot};
 use super::worker::{Settings, Worker};
@@ -58,6 +59,8 @@ pub struct Pipeline {
     parts: Parts,
     totals: Arc<Totals>,
     budget: Arc<Budget>,
+    /// By table, as the tables.
+    targets: Vec<Arc<Target>>,
 }
 
 /// How a run ended.
@@ -74,7 +77,10 @@ impl Pipeline {
         lanes_by_topic(&parts.tables, &named(&parts.tables))?;
         let budget = Budget::new(parts.memory_bytes_max, u64::from(parts.kafka.consumers));
         METRICS.memory_budget.set(i64::try_from(parts.memory_bytes_max).unwrap_or(i64::MAX));
-        Ok(Pipeline { parts, totals: Arc::default(), budget })
+        let valves = Valve::all(&parts.batch, &parts.tables);
+        let tables = parts.tables.iter().zip(&valves);
+        let targets = tables.map(|(table, valve)| Arc::new(Target::new(table, valve, &parts.batch))).collect();
+        Ok(Pipeline { parts, totals: Arc::default(), budget, targets })
     }
 
     /// The sums to watch while it runs.
@@ -89,6 +95,8 @@ impl Pipeline {
         self.check_topics(&topics).await?;
         let producer = Producer::new(&self.parts.kafka, self.parts.dead_letter.produce_timeout.0)?;
         let stop = shutdown.child_token();
+        // Ends with the run, and not with the wish to end: what is held still goes through the valves.
+        let _watch = self.watch_pressure();
         let mut ends = FuturesUnordered::new();
         for member in 0..usize::from(self.parts.kafka.consumers) {
             let worker = self.worker(member, &topics, producer.clone(), stop.clone())?;
@@ -110,6 +118,26 @@ impl Pipeline {
             Some(error) => Err(error),
             None => Ok(Summary { drained, totals: self.totals.snapshot() }),
         }
+    }
+
+    /// Reads the pressure of the tables until the guard is dropped.
+    fn watch_pressure(&self) -> Option<DropGuard> {
+        let parts = &self.parts;
+        if !parts.batch.pressure.enabled {
+            return None;
+        }
+        let now = Instant::now();
+        let watch = Watch {
+            client: parts.client.clone(),
+            kafka: Arc::new(parts.kafka.clone()),
+            health: parts.health.clone(),
+            interval: parts.batch.pressure.interval.0,
+            tables: self.targets.iter().map(|target| Watched::new(&target.valve, now)).collect(),
+        };
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(watch.run()).await });
+        Some(stop.drop_guard())
     }
 
     /// Which lane takes which topic. Patterns stand for the topics that match them now; dead-letter topics
@@ -188,10 +216,10 @@ impl Pipeline {
 
     fn lanes(&self, now: Instant) -> Result<Vec<Lane>, Error> {
         let mut lanes = Vec::new();
-        for (index, table) in self.parts.tables.iter().enumerate() {
+        for (index, (table, target)) in self.parts.tables.iter().zip(&self.targets).enumerate() {
             let decoder = Decoder::new(Arc::clone(table), &self.parts.decode)
                 .map_err(|source| Error::Decode { table: table.name.clone(), source })?;
-            let mut lane = Lane::new(index, decoder, &self.parts.batch, &self.budget);
+            let mut lane = Lane::new(index, decoder, target, &self.budget);
             let limits = &self.parts.limits;
             let rates = table
                 .topics

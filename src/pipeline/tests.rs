@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::flush::Job;
+use super::flush::{Job, Target};
+use super::pressure::Valve;
 use super::*;
 use crate::decode::{self, Decoder};
 use crate::record::{Offset, Partition, Position, TopicPartition};
@@ -17,12 +18,15 @@ fn source(partition: i32) -> TopicPartition {
 fn line() -> Line {
     let text = "table: t\ntopics: [t]\ncolumns: [{name: n, type: UInt8}]\norder_by: []\n";
     let table = Arc::new(parse_table(text, std::path::Path::new("t.yaml")).unwrap());
+    let mut limits = crate::batch::Config { rows_max: ROWS_MAX, in_flight_max: 2, ..Default::default() };
+    limits.pressure.enabled = false;
+    let valves = Valve::all(&limits, std::slice::from_ref(&table));
+    let target = Arc::new(Target::new(&table, &valves[0], &limits));
     let decoder = Decoder::new(table, &decode::Config::default()).unwrap();
-    let limits = crate::batch::Config { rows_max: ROWS_MAX, in_flight_max: 2, ..Default::default() };
     let budget = Budget::new(1 << 20, 1);
     let mut line = Line {
         partitions: Partitions::default(),
-        lanes: vec![Lane::new(0, decoder, &limits, &budget)],
+        lanes: vec![Lane::new(0, decoder, &target, &budget)],
         letters: VecDeque::new(),
         tickets: Tickets::default(),
         budget,

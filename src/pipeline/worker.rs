@@ -75,6 +75,7 @@ impl Worker {
                 self.take_in()?;
             }
             let now = Instant::now();
+            self.line.lanes.iter_mut().for_each(|lane| lane.adapt(now));
             while let Ok(answer) = self.answers.try_recv() {
                 self.settle(answer, now);
             }
