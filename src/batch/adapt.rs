@@ -15,14 +15,11 @@
 use std::time::{Duration, Instant};
 
 use super::config::Config;
+use super::reading::Reading;
 
 /// Share of the limit at which batches begin to grow, and at which they are as large as they get.
 const RAMP_FROM: f64 = 0.5;
-const RAMP_TO: f64 = 0.85;
-/// The window leads at most to this share of the limit from which inserts are delayed.
-const CEILING: f64 = 0.95;
-/// And nothing at all is sent above this share of the limit from which they are refused.
-const REFUSAL: f64 = 0.8;
+pub(super) const RAMP_TO: f64 = 0.85;
 const GAIN_FIRST: f64 = 0.1;
 const GAIN_STEP: f64 = 0.05;
 const GAIN_MIN: f64 = 1.0 / 64.0;
@@ -40,56 +37,6 @@ const UNKNOWN_INSERTS_PER_SECOND: f64 = 1.0;
 const UNKNOWN_RAMP: f64 = 0.34;
 /// Intervals without a reading after which the last one says nothing any more.
 const STALE_INTERVALS: u32 = 3;
-
-/// What a server said about one table.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Reading {
-    /// Most parts that any of the table's partition keys has.
-    pub parts: u64,
-    /// From how many on inserts are delayed; 0 where they never are.
-    pub delay_at: u64,
-    /// From how many on inserts are refused; 0 for a table without parts of its own.
-    pub refuse_at: u64,
-    /// Parts of all partition keys, and how many the table may have; 0 for no limit.
-    pub total: u64,
-    pub total_max: u64,
-    /// The worst of what else wears out, as a share of its limit: inactive parts, the queue of a replica, its
-    /// delay, Keeper.
-    pub strain: f64,
-    /// Whether the server has delayed or refused inserts since the last reading.
-    pub delayed: bool,
-}
-
-impl Reading {
-    /// Parts that the inserts may lead to.
-    fn ceiling(&self) -> f64 {
-        let refuse = self.refuse_at as f64 * REFUSAL;
-        match self.delay_at {
-            0 => refuse,
-            delay_at => refuse.min((delay_at as f64 * CEILING).floor()),
-        }
-    }
-
-    /// Parts of one key that the table has room for, if each insert touches this many keys.
-    fn free(&self, keys: u16) -> f64 {
-        let free = self.ceiling() - self.parts as f64;
-        let free_in_total = self.total_max as f64 * REFUSAL - self.total as f64;
-        let of_total = free_in_total / f64::from(keys.max(1));
-        if self.total_max == 0 { free } else { free.min(of_total) }.max(0.0)
-    }
-
-    /// Parts as a share of the limit that comes first.
-    pub fn parts_share(&self) -> f64 {
-        let limit = if self.delay_at == 0 { self.refuse_at } else { self.refuse_at.min(self.delay_at) };
-        if limit == 0 { 0.0 } else { self.parts as f64 / limit as f64 }
-    }
-
-    /// Where on the way to the limit this is. Only parts lead beyond the ramp: the rest makes batches grow,
-    /// and does not stop them.
-    fn share(&self) -> f64 {
-        self.parts_share().max(self.strain.min(RAMP_TO))
-    }
-}
 
 /// What the batches of one table may be now.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,7 +134,8 @@ pub struct Controller {
     waited: bool,
     begun: u64,
     ended: u64,
-    begun_since_reading: u64,
+    /// Inserts that may not be in the last reading.
+    unread: u64,
     last_begun: Option<Instant>,
     /// Share of the limits of rows and bytes that the server's memory allows.
     memory: f64,
@@ -210,7 +158,7 @@ impl Controller {
             waited: false,
             begun: 0,
             ended: 0,
-            begun_since_reading: 0,
+            unread: 0,
             last_begun: None,
             memory: 1.0,
             lowered_at: 0,
@@ -235,9 +183,9 @@ impl Controller {
         let used = self.granted - self.credits;
         if passed {
             self.gain = (self.gain / 2.0).max(GAIN_MIN);
-        } else if self.denied && parts <= ceiling * RAMP_TO {
+        } else if self.wants_reading() && parts <= ceiling * RAMP_TO {
             self.gain = (self.gain + GAIN_STEP).min(GAIN_MAX);
-        } else if !self.denied && used < self.granted / 2.0 {
+        } else if used < self.granted / 2.0 {
             // What was not tried says nothing about what others leave.
             self.gain = (self.gain * 0.9).max(self.gain.min(GAIN_FIRST));
         }
@@ -247,16 +195,15 @@ impl Controller {
             self.starved = (self.starved - STARVED_DOWN).max(0.0);
         }
         let share = reading.share();
-        self.strain = if self.strain < share { share } else { self.strain - (self.strain - share) * RECOVERY };
+        self.strain =
+            if self.strain < share { share } else { self.strain - (self.strain - share) * RECOVERY };
         let free = reading.free(self.config.partition_keys_max) * self.share;
         // Where there is room for one of each member, each may send one.
         let window = (free * self.gain).floor().max(if 1.0 <= free { 1.0 } else { 0.0 });
-        // These may not be in the answer yet.
-        let under_way = self.begun.saturating_sub(asked.ended) as f64;
-        self.granted = (window - under_way).max(0.0);
+        self.unread = self.begun.saturating_sub(asked.ended);
+        self.granted = (window - self.unread as f64).max(0.0);
         self.credits = self.granted;
         self.waited = std::mem::take(&mut self.denied);
-        self.begun_since_reading = 0;
         self.reading = Some((reading, now));
     }
 
@@ -327,9 +274,9 @@ impl Controller {
         self.granted
     }
 
-    /// Whether an insert waits for the next reading, which had better come soon.
+    /// Whether the next reading had better come soon: an insert waits for it, or the next one will.
     pub fn wants_reading(&self) -> bool {
-        self.denied
+        self.denied || (1.0 <= self.granted && self.credits < 1.0)
     }
 
     fn fresh(&self, now: Instant) -> Option<&Reading> {
@@ -382,7 +329,7 @@ impl Controller {
     }
 
     fn parts_at_most(&self, reading: &Reading) -> f64 {
-        reading.parts as f64 + (self.begun_since_reading + 1) as f64 / self.share
+        reading.parts as f64 + (self.unread + 1) as f64 / self.share
     }
 
     fn trickle_rate(&self) -> f64 {
@@ -394,9 +341,8 @@ impl Controller {
     fn trickle(&mut self, now: Instant) -> Admission {
         let pause = self.config.pressure.age_max.0;
         let due = self.last_begun.and_then(|at| at.checked_add(pause)).unwrap_or(now);
-        let taken = self
-            .reading
-            .is_some_and(|(reading, _)| self.parts_at_most(&reading) <= reading.refuse_at as f64 * REFUSAL);
+        let taken =
+            self.reading.is_some_and(|(reading, _)| self.parts_at_most(&reading) <= reading.refusal());
         match (taken, due <= now) {
             (true, true) => self.go(now),
             (true, false) => Admission::Wait(due),
@@ -406,7 +352,7 @@ impl Controller {
 
     fn go(&mut self, now: Instant) -> Admission {
         self.begun += 1;
-        self.begun_since_reading += 1;
+        self.unread += 1;
         self.last_begun = Some(now);
         Admission::Go(self.begun)
     }

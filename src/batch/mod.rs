@@ -8,11 +8,13 @@ pub mod buffer;
 pub mod config;
 pub mod memory;
 pub mod provenance;
+pub mod reading;
 pub mod spread;
 
-pub use adapt::{Controller, Limits, Reading};
+pub use adapt::{Controller, Limits};
 pub use buffer::{Buffer, Sealed, Trigger};
 pub use config::Config;
 pub use memory::Budget;
 pub use provenance::{Provenance, Share, Slot};
+pub use reading::Reading;
 pub use spread::PartitionBy;

@@ -324,7 +324,11 @@ mod tests {
         batch(vec![
             ("d", "Date", Arc::new(UInt16Array::from(vec![0, 30, 31, 365, 0]))),
             ("t", "DateTime('UTC')", Arc::new(UInt32Array::from(vec![0, hour - 1, hour, 86_400, 0]))),
-            ("m", "Nullable(DateTime64(3))", Arc::new(Int64Array::from(vec![Some(-1), Some(0), Some(86_399_999), None, None]))),
+            (
+                "m",
+                "Nullable(DateTime64(3))",
+                Arc::new(Int64Array::from(vec![Some(-1), Some(0), Some(86_399_999), None, None])),
+            ),
             ("s", "String", Arc::new(StringArray::from(vec!["a", "b", "a", "c", ""]))),
             ("f", "Float64", Arc::new(arrow_array::Float64Array::from(vec![0.0; 5]))),
         ])
@@ -366,7 +370,10 @@ mod tests {
         let by = PartitionBy::parse("toYYYYMM(d)").unwrap();
         let spread = pieces(&sample(), &by, 1).unwrap().unwrap();
         assert_eq!((spread.rows.as_slice(), spread.ends.as_slice()), (&[0, 1, 4, 2, 3][..], &[3, 4, 5][..]));
-        assert_eq!(spread.batch.column(3).as_string::<i32>(), &StringArray::from(vec!["a", "b", "", "a", "c"]));
+        assert_eq!(
+            spread.batch.column(3).as_string::<i32>(),
+            &StringArray::from(vec!["a", "b", "", "a", "c"])
+        );
         assert!(spread.batch.column(2).is_null(2) && spread.batch.column(2).is_null(4));
         assert_eq!(spread.batch.schema(), sample().schema());
     }
@@ -390,7 +397,7 @@ mod tests {
             let spread = pieces(&batch, &by, keys_max).unwrap().unwrap();
             let mut all = spread.rows.clone();
             all.sort_unstable();
-            prop_assert_eq!(all, (0..keys.len() as u32).collect::<Vec<_>>());
+            prop_assert_eq!(all, (0..).take(keys.len()).collect::<Vec<u32>>());
             let mut start = 0;
             for end in spread.ends {
                 let piece = spread.batch.slice(start, end - start);

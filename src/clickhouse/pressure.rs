@@ -114,13 +114,14 @@ impl Client {
         let open = self.shared.endpoints.iter().filter(|e| e.breaker().state() == State::Open);
         let answers = open.map(|endpoint| ask(endpoint, &params, self.config().result_bytes_max.0));
         let answers = futures_util::future::try_join_all(answers).await?;
-        answers.into_iter().reduce(Pressure::worst).ok_or_else(|| self.gate_shut())
+        answers.into_iter().reduce(|a, b| a.worst(&b)).ok_or_else(|| self.gate_shut())
     }
 }
 
 async fn ask(endpoint: &Arc<Endpoint>, params: &[(String, String)], limit: u64) -> Result<Pressure, Error> {
     let start = Instant::now();
-    let reading = query::fetch(endpoint, query::prepare(endpoint, STATEMENT, params), "JSONCompactEachRow", limit);
+    let reading =
+        query::fetch(endpoint, query::prepare(endpoint, STATEMENT, params), "JSONCompactEachRow", limit);
     let bytes = endpoint.statement(TIMEOUT, reading).await?;
     let unreadable = |message: String| Error::Answer { endpoint: endpoint.name().to_owned(), message };
     let mut values = HashMap::new();
@@ -171,8 +172,8 @@ impl Pressure {
         }
     }
 
-    fn worst(self, other: Pressure) -> Pressure {
-        let worse = if self.parts_share() < other.parts_share() { &other } else { &self };
+    fn worst(&self, other: &Pressure) -> Pressure {
+        let worse = if self.parts_share() < other.parts_share() { other } else { self };
         Pressure {
             servers: self.servers + other.servers,
             parts: worse.parts,
@@ -263,11 +264,14 @@ mod tests {
         let limits = ("parts_to_throw_insert", 100);
         let one = pressure("MergeTree", &[limits, ("parts", 10), ("total_DelayedInserts", 5), ("queue", 9)]);
         let two = pressure("MergeTree", &[limits, ("parts", 70), ("total_DelayedInserts", 1), ("queue", 2)]);
-        let both = one.clone().worst(two.clone());
+        let both = one.worst(&two);
         assert_eq!((both.servers, both.parts, both.queue, both.totals.delayed), (2, 70, 9, 6));
         assert_eq!(both.since(&one).delayed, 0, "another server has counted there");
         assert_eq!((one.since(&two).delayed, two.since(&one).delayed), (4, 0));
-        let asked = pressure("MergeTree", &[("total_ZooKeeperTransactions", 4), ("total_ZooKeeperWaitMicroseconds", 6000)]);
+        let asked = pressure(
+            "MergeTree",
+            &[("total_ZooKeeperTransactions", 4), ("total_ZooKeeperWaitMicroseconds", 6000)],
+        );
         assert_eq!((asked.totals.keeper_latency_s(), one.totals.keeper_latency_s()), (Some(0.0015), None));
     }
 }

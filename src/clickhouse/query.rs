@@ -181,7 +181,11 @@ pub(super) fn parameters(params: Params<'_>) -> Result<Vec<(String, String)>, Er
     params.iter().map(one).collect()
 }
 
-pub(super) fn prepare(endpoint: &Endpoint, sql: &str, params: &[(String, String)]) -> clickhouse::query::Query {
+pub(super) fn prepare(
+    endpoint: &Endpoint,
+    sql: &str,
+    params: &[(String, String)],
+) -> clickhouse::query::Query {
     let id = uuid::Uuid::new_v4().to_string();
     let query = endpoint.client().query_raw(sql).with_setting("query_id", id);
     params.iter().fold(query, |query, (name, value)| query.with_setting(name, value))

@@ -25,8 +25,9 @@ use crate::telemetry::metrics::{METRICS, Metrics};
 const ASKED_AT_ONCE_MAX: usize = 4;
 /// How many times sooner than usual a table is asked about that inserts wait for.
 const HURRY: u32 = 5;
-/// How often the members of the group are counted.
+/// How often the members of the group are counted, and how soon again while our own are not all among them.
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(30);
+const MEMBERS_INTERVAL_JOINING: Duration = Duration::from_secs(3);
 /// Shares of what has no limit of its own in ClickHouse: seconds that a replica is behind (the server's own
 /// measure of a replica that is not to be read from), and seconds that Keeper takes for a request.
 const REPLICA_DELAY_S: f64 = 300.0;
@@ -89,15 +90,15 @@ impl Valve {
                 let mut controller = self.controller.lock();
                 (controller.begin(now), controller.wants_reading())
             };
+            if wants {
+                self.wanted.notify_one();
+            }
             let until = match admission {
                 Admission::Go(number) => {
                     return Pass { valve: Arc::clone(self), number, outcome: Outcome::Other };
                 }
                 Admission::Wait(until) => until,
             };
-            if wants {
-                self.wanted.notify_one();
-            }
             let wait = until.saturating_duration_since(now).min(self.interval);
             // Whichever comes first; both lead to another look.
             let _ = tokio::time::timeout(wait, turned).await;
@@ -174,8 +175,10 @@ impl Watched {
 impl Watch {
     /// Reads for ever. Cancel-safe.
     pub async fn run(mut self) {
-        let Some(wanted) = self.tables.first().map(|watched| Arc::clone(&watched.valve.wanted)) else { return };
-        let mut members = Members { asked: None, task: None };
+        let Some(wanted) = self.tables.first().map(|watched| Arc::clone(&watched.valve.wanted)) else {
+            return;
+        };
+        let mut members = Members { due: Instant::now(), task: None };
         loop {
             let pause = self.interval.mul_f64(rand::random_range(0.9..1.1));
             if let Some(found) = members.turn(&self.kafka, Instant::now()).await {
@@ -246,7 +249,7 @@ impl Watched {
 
 /// Counts the members of the group now and then, beside everything else.
 struct Members {
-    asked: Option<Instant>,
+    due: Instant,
     task: Option<JoinHandle<Result<usize, kafka::Error>>>,
 }
 
@@ -255,7 +258,11 @@ impl Members {
     async fn turn(&mut self, config: &Arc<kafka::Config>, now: Instant) -> Option<usize> {
         if let Some(task) = self.task.take_if(|task| task.is_finished()) {
             return match task.await {
-                Ok(Ok(members)) => Some(members),
+                Ok(Ok(members)) if usize::from(config.consumers) <= members => Some(members),
+                Ok(Ok(_)) => {
+                    self.due = now + MEMBERS_INTERVAL_JOINING;
+                    None
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "the members of the group could not be counted");
                     None
@@ -263,9 +270,8 @@ impl Members {
                 Err(_) => None,
             };
         }
-        let due = self.asked.is_none_or(|at| MEMBERS_INTERVAL <= now.saturating_duration_since(at));
-        if self.task.is_none() && due {
-            self.asked = Some(now);
+        if self.task.is_none() && self.due <= now {
+            self.due = now + MEMBERS_INTERVAL;
             let config = Arc::clone(config);
             self.task = Some(tokio::task::spawn_blocking(move || kafka::admin::group_members(&config)));
         }
@@ -284,7 +290,8 @@ fn report_reading(table: &str, pressure: &Pressure, since: Totals) {
     if let Some(latency) = since.keeper_latency_s() {
         metrics.keeper_latency.set(latency);
     }
-    for (name, limit) in pressure.limits.iter().flat_map(|l| [("delay", l.delay_at), ("throw", l.refuse_at)]) {
+    for (name, limit) in pressure.limits.iter().flat_map(|l| [("delay", l.delay_at), ("throw", l.refuse_at)])
+    {
         metrics.parts_limit.with_label_values(&[table[0], name]).set(count(limit));
     }
 }

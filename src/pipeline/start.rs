@@ -79,7 +79,8 @@ impl Pipeline {
         METRICS.memory_budget.set(i64::try_from(parts.memory_bytes_max).unwrap_or(i64::MAX));
         let valves = Valve::all(&parts.batch, &parts.tables);
         let tables = parts.tables.iter().zip(&valves);
-        let targets = tables.map(|(table, valve)| Arc::new(Target::new(table, valve, &parts.batch))).collect();
+        let targets =
+            tables.map(|(table, valve)| Arc::new(Target::new(table, valve, &parts.batch))).collect();
         Ok(Pipeline { parts, totals: Arc::default(), budget, targets })
     }
 

@@ -17,6 +17,7 @@ mod commands;
 mod dev_servers;
 mod failure;
 mod line;
+mod pressure;
 mod start;
 mod telemetry;
 mod tidy;

@@ -76,7 +76,11 @@ impl Simulation {
             for process in &mut self.processes {
                 let landed = process.turn(self.step, now, self.reading);
                 for rows in landed {
-                    assert!(self.reading.parts < self.reading.refuse_at, "refused: {} parts", self.reading.parts);
+                    assert!(
+                        self.reading.parts < self.reading.refuse_at,
+                        "refused: {} parts",
+                        self.reading.parts
+                    );
                     self.reading.parts += 1;
                     self.written += rows;
                     self.inserts += 1;
@@ -129,13 +133,16 @@ proptest! {
 
     #[test]
     fn no_insert_is_refused_from_a_cold_start_at_any_rate_of_merges(
-        merges in 0.05f64..200.0,
+        merges_log10 in -2.0f64..2.3,
         processes in 1usize..12,
-        delay_at in 20u64..1200,
+        delay_at in prop_oneof![20u64..60, 20u64..1200],
     ) {
         let mut sim = Simulation::new(processes, true, (delay_at, delay_at * 5 / 3));
+        let merges = 10f64.powf(merges_log10);
         sim.run(240, merges);
-        prop_assert!(sim.most < delay_at, "{} of {delay_at}", sim.most);
+        // An insert of each process every half minute is what the slowest merges have to digest.
+        let most = if processes as f64 / 20.0 < merges { delay_at - 1 } else { delay_at * 4 / 3 };
+        prop_assert!(sim.most <= most, "{} of {delay_at}", sim.most);
         prop_assert!(0 < sim.inserts);
     }
 
@@ -181,7 +188,10 @@ fn throughput_survives_slow_merges_because_batches_grow() {
     let before = sim.inserts;
     let rate = sim.run(120, 1.0);
     let inserts = (sim.inserts - before) as f64 / 120.0;
-    assert!(FLOOD * 0.9 < rate, "{rate} rows/s in {inserts} inserts/s, where a merge a second is all there is");
+    assert!(
+        FLOOD * 0.9 < rate,
+        "{rate} rows/s in {inserts} inserts/s, where a merge a second is all there is"
+    );
     assert!(inserts < 1.3 && sim.most < 300, "{inserts} inserts/s, {} parts", sim.most);
 }
 
