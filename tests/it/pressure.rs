@@ -53,7 +53,7 @@ fn state(process: &Penstock, name: &str) -> bool {
 #[test]
 fn a_flood_of_tiny_batches_is_never_refused_for_its_parts() {
     let (servers, ch) = (Servers::shared(), ClickHouse::start_private());
-    let mut scene = flooded(&servers, &ch);
+    let mut scene = flooded(servers, &ch);
     let rate = json!({ "events": { "records_per_second": FLOOD_ROWS_PER_SECOND } });
     scene.config = scene.config.set("limits.tables", rate);
     scene.publish(FLOOD_S * FLOOD_ROWS_PER_SECOND / u64::from(PARTITIONS.unsigned_abs()));
@@ -90,7 +90,7 @@ fn a_flood_of_tiny_batches_is_never_refused_for_its_parts() {
 #[test]
 fn without_merges_rows_wait_in_kafka_and_land_when_merges_are_back() {
     let (servers, ch) = (Servers::shared(), ClickHouse::start_private());
-    let mut scene = flooded(&servers, &ch);
+    let mut scene = flooded(servers, &ch);
     let table = format!("{}.events", scene.database.name);
     ch.query(&format!("SYSTEM STOP MERGES {table}"));
     let mut process = Penstock::run(&scene.config);
