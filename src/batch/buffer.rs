@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arrow_array::RecordBatch;
 
-use super::config::Config;
+use super::adapt::Limits;
 use super::memory::{Budget, Permit};
 use super::provenance::{Provenance, Slot};
 use crate::columns::{self, Columns};
@@ -47,7 +47,7 @@ impl Trigger {
 /// The open batch.
 #[derive(Debug)]
 pub struct Buffer {
-    limits: Config,
+    limits: Limits,
     pub columns: Columns,
     provenance: Provenance,
     timestamps_ms: Vec<(Slot, i64)>,
@@ -60,6 +60,8 @@ pub struct Buffer {
 #[derive(Debug)]
 pub struct Sealed {
     pub batch: RecordBatch,
+    /// Once its rows are ordered by partition key: which row each was.
+    pub(super) rows: Option<Vec<u32>>,
     pub provenance: Provenance,
     /// Kafka timestamps of a sample of the rows, one in [`ROWS_PER_TIMESTAMP`].
     pub timestamps_ms: Vec<(Slot, i64)>,
@@ -71,7 +73,7 @@ pub struct Sealed {
 }
 
 impl Buffer {
-    pub fn new(limits: Config, columns: Columns, budget: &Arc<Budget>) -> Buffer {
+    pub fn new(limits: Limits, columns: Columns, budget: &Arc<Budget>) -> Buffer {
         Buffer {
             limits,
             columns,
@@ -81,6 +83,11 @@ impl Buffer {
             permit: budget.permit(),
             budget: Arc::clone(budget),
         }
+    }
+
+    /// What closes the batch from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// The decoder appended a row: this is the record it came from.
@@ -99,9 +106,9 @@ impl Buffer {
 
     /// Whether rows or bytes call for closing now; cheap enough to ask after each row.
     pub fn full(&self) -> Option<Trigger> {
-        if self.limits.rows_max as usize <= self.provenance.rows() {
+        if self.limits.rows_max <= self.provenance.rows() {
             Some(Trigger::Rows)
-        } else if self.limits.bytes_max.as_usize() <= self.columns.bytes() || self.columns.is_full() {
+        } else if self.limits.bytes_max <= self.columns.bytes() || self.columns.is_full() {
             Some(Trigger::Bytes)
         } else {
             None
@@ -116,7 +123,7 @@ impl Buffer {
         }
         self.permit.set(self.held());
         let opened = *self.opened.get_or_insert(now);
-        (self.limits.age_max.0 <= now.saturating_duration_since(opened)).then_some(Trigger::Age)
+        (self.limits.age_max <= now.saturating_duration_since(opened)).then_some(Trigger::Age)
     }
 
     /// Bytes to take from the budget. The columns count twice: for themselves, and for the encoded body
@@ -128,7 +135,7 @@ impl Buffer {
 
     /// When [`Buffer::tick`] will call for closing by age; `None` while empty.
     pub fn due(&self) -> Option<Instant> {
-        self.opened.and_then(|opened| opened.checked_add(self.limits.age_max.0))
+        self.opened.and_then(|opened| opened.checked_add(self.limits.age_max))
     }
 
     /// Closes the batch and starts an empty one. An error means that the columns do not agree with each
@@ -141,6 +148,7 @@ impl Buffer {
         let age = self.opened.take().map_or_else(Default::default, |at| now.saturating_duration_since(at));
         Ok(Sealed {
             batch: self.columns.finish()?,
+            rows: None,
             provenance: std::mem::take(&mut self.provenance),
             timestamps_ms: std::mem::take(&mut self.timestamps_ms),
             trigger,

@@ -9,6 +9,7 @@
 //! | what stands behind a table, and what that allows to promise | [`Client::inspect`], [`level::judge`] |
 //! | what landed | [`Client::present`], [`Client::offsets`] |
 //! | statements and reads | [`Client::execute`], [`Client::query`] |
+//! | how a table's merges keep up | [`Client::pressure`] |
 //! | which error asks for what | [`class`] |
 //! | whom to ask next | [`balance`], [`gate`], [`breaker`], [`health`] |
 
@@ -27,6 +28,7 @@ mod insert;
 pub mod inspect;
 pub mod level;
 pub mod native;
+pub mod pressure;
 mod query;
 pub mod readback;
 mod request;
@@ -57,6 +59,7 @@ pub use error::Error;
 pub use insert::{Insert, Inserted, Quorum};
 pub use inspect::Inspection;
 pub use level::{Conditions, Judgement, Level};
+pub use pressure::Pressure;
 pub use query::{Params, ResultColumn, Rows};
 pub use readback::{Freshness, Place, Present};
 pub use sql::{quote_identifier, quote_string};

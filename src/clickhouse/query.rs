@@ -186,7 +186,7 @@ fn next(error: &Error, repeatable: bool) -> Next {
     }
 }
 
-fn parameters(params: Params<'_>) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn parameters(params: Params<'_>) -> Result<Vec<(String, String)>, Error> {
     let one = |(name, value): &(&str, Value)| {
         if sql::is_parameter_name(name) {
             return Ok((format!("param_{name}"), sql::parameter(value)));
@@ -196,7 +196,11 @@ fn parameters(params: Params<'_>) -> Result<Vec<(String, String)>, Error> {
     params.iter().map(one).collect()
 }
 
-fn prepare(endpoint: &Endpoint, sql: &str, params: &[(String, String)]) -> clickhouse::query::Query {
+pub(super) fn prepare(
+    endpoint: &Endpoint,
+    sql: &str,
+    params: &[(String, String)],
+) -> clickhouse::query::Query {
     let id = uuid::Uuid::new_v4().to_string();
     let query = endpoint.client().query_raw(sql).with_setting("query_id", id);
     params.iter().fold(query, |query, (name, value)| query.with_setting(name, value))
@@ -224,7 +228,7 @@ impl Stream {
 }
 
 /// Reads the answer up to `limit` bytes; beyond it the connection is dropped and the server stops.
-async fn fetch(
+pub(super) async fn fetch(
     endpoint: &Endpoint,
     query: clickhouse::query::Query,
     format: &str,

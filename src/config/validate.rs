@@ -251,6 +251,8 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("clickhouse.breaker.window", clickhouse.breaker.window),
         ("clickhouse.breaker.backoff_min", clickhouse.breaker.backoff_min),
         ("batch.age_max", config.batch.age_max),
+        ("batch.pressure.interval", config.batch.pressure.interval),
+        ("batch.pressure.age_max", config.batch.pressure.age_max),
         ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
         ("dead_letter.ceiling.window", config.dead_letter.ceiling.window),
         ("telemetry.stalled_after", config.telemetry.stalled_after),

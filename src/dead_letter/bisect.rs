@@ -13,6 +13,10 @@ use std::ops::Range;
 #[derive(Debug)]
 pub struct Bisect<E> {
     rows: usize,
+    /// Where the pieces end that the batch falls into, if it has to be sent in several.
+    ends: Vec<usize>,
+    /// All rows before this one are settled, but for what is `refused`.
+    settled: usize,
     /// What holds the leftmost guilty row, if it is known that there is one; all rows before are settled.
     refused: Option<(Range<usize>, E)>,
     /// The piece being tried.
@@ -36,7 +40,28 @@ impl<E> Bisect<E> {
     /// `rows` rows were refused as a whole with `error`; at most `inserts_max` more inserts may be spent.
     pub fn new(rows: usize, error: E, inserts_max: usize) -> Bisect<E> {
         let refused = Some((0..rows, error));
-        Bisect { rows, refused, trying: None, guilty: Vec::new(), inserts_left: inserts_max }
+        let search = Bisect::pieces(vec![rows], inserts_max);
+        Bisect { refused, ..search }
+    }
+
+    /// Nothing is refused yet: the batch is to be inserted in pieces that end at these rows.
+    pub fn pieces(ends: Vec<usize>, inserts_max: usize) -> Bisect<E> {
+        let rows = ends.last().copied().unwrap_or(0);
+        Bisect {
+            rows,
+            ends,
+            settled: 0,
+            refused: None,
+            trying: None,
+            guilty: Vec::new(),
+            inserts_left: inserts_max,
+        }
+    }
+
+    /// The rows after those that are settled, as far as one insert may take them.
+    fn rest(&self) -> Range<usize> {
+        let end = self.ends.iter().find(|end| self.settled < **end);
+        self.settled..end.map_or(self.rows, |end| *end)
     }
 
     /// The next step. Without an answer to [`Step::Insert`] the same piece comes again.
@@ -47,16 +72,16 @@ impl<E> Bisect<E> {
         }
         let piece = match self.refused.take() {
             Some((range, error)) if range.len() <= 1 => {
-                let rest = range.end..self.rows;
+                self.settled = range.end;
                 self.guilty.push((range.start, error));
-                rest
+                self.rest()
             }
             Some((range, error)) => {
                 let left = range.start..range.start + range.len() / 2;
                 self.refused = Some((range, error));
                 left
             }
-            None => self.rows..self.rows,
+            None => self.rest(),
         };
         if piece.is_empty() {
             return Step::Done;
@@ -85,7 +110,10 @@ impl<E> Bisect<E> {
         self.refused = match (self.refused.take(), result) {
             // The guilty row is not on the left, so it is on the right.
             (Some((range, error)), Ok(())) => Some((piece.end..range.end, error)),
-            (None, Ok(())) => None,
+            (None, Ok(())) => {
+                self.settled = piece.end;
+                None
+            }
             (_, Err(error)) => Some((piece, error)),
         };
     }
@@ -131,6 +159,29 @@ mod tests {
             let (guilty, written, _) = run(rows, &bad, usize::MAX);
             prop_assert_eq!(guilty.unwrap(), bad.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(written, (0..rows).filter(|row| !bad.contains(row)).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn pieces_are_never_crossed(
+            lengths in prop::collection::vec(1usize..40, 1..10),
+            picks in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let mut sum = 0;
+            let ends: Vec<usize> = lengths.iter().map(|n| { sum += n; sum }).collect();
+            let bad: BTreeSet<usize> = picks.iter().map(|i| i.index(sum)).collect();
+            let mut search = Bisect::pieces(ends.clone(), usize::MAX);
+            let mut written = Vec::new();
+            while let Step::Insert(piece) = search.step() {
+                prop_assert!(!ends.iter().any(|end| piece.start < *end && *end < piece.end), "{piece:?}");
+                let refused = bad.range(piece.clone()).next().is_some();
+                if !refused {
+                    written.extend(piece);
+                }
+                search.answer(if refused { Err(()) } else { Ok(()) });
+            }
+            let guilty: Vec<usize> = search.guilty().iter().map(|(row, ())| *row).collect();
+            prop_assert_eq!(guilty, bad.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!(written, (0..sum).filter(|row| !bad.contains(row)).collect::<Vec<_>>());
         }
     }
 

@@ -103,7 +103,7 @@ impl Flusher {
     /// Inserts all of the range's rows; gives the number of attempts.
     async fn insert_whole(&self, sending: &Sending<'_>) -> Result<u32, clickhouse::Error> {
         let batch = sending.job.sealed.batch.slice(sending.rows.start, sending.rows.len());
-        Ok(self.insert(&sending.insert(batch, 0)).await?.attempts)
+        Ok(self.insert(&sending.insert(batch, 0), sending.target).await?.attempts)
     }
 
     /// Puts back what an acknowledged insert did not leave in the table.
@@ -116,7 +116,7 @@ impl Flusher {
                 "the server kept the token of a batch without its rows; they are put back"
             );
             METRICS.repaired_rows.with_label_values(&[&sending.target.table]).inc_by(batch.num_rows() as u64);
-            self.insert(&sending.insert(batch, repair)).await?;
+            self.insert(&sending.insert(batch, repair), sending.target).await?;
         }
         match self.look(sending, place).await? {
             Found::All => Ok(()),

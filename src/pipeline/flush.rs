@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::partitions::Partitions;
+use super::pressure::Valve;
 use super::search::Search;
-use crate::batch::{Sealed, Share, Slot};
+use crate::batch::{PartitionBy, Sealed, Share, Slot};
 use crate::clickhouse::{self, Class, Freshness, Insert, Place, Quorum};
 use crate::dead_letter::{Cause, DeadLetter, Sink};
 use crate::decode::Reason;
@@ -85,12 +86,19 @@ pub struct Source {
 }
 
 /// The table a job goes to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Target {
     pub database: Option<String>,
     pub table: String,
+    /// Of the table file and what records are read of the topics.
+    pub fingerprint: u32,
     /// What an insert of `exactly_once` needs.
     pub exact: Option<Exact>,
+    /// What each insert passes through.
+    pub valve: Arc<Valve>,
+    /// As far as it is understood.
+    pub partition_by: Option<PartitionBy>,
+    pub partition_keys_max: usize,
 }
 
 /// How rows are written to a table exactly once.
@@ -137,11 +145,11 @@ impl Job {
     }
 
     pub fn offset_of(&self, row: usize) -> Option<Offset> {
-        self.sealed.provenance.locate(row).map(|(_, offset)| offset)
+        self.sealed.locate(row).map(|(_, offset)| offset)
     }
 
     fn position_of(&self, row: usize) -> Option<Position> {
-        let (slot, offset) = self.sealed.provenance.locate(row)?;
+        let (slot, offset) = self.sealed.locate(row)?;
         let source = self.sources.iter().find(|s| s.share.slot == slot)?.source.clone();
         Some(Position { source, offset })
     }
@@ -171,7 +179,10 @@ impl Flusher {
                 (Some(planned), Some(exact)) => {
                     self.insert_planned(job, target, (&planned, exact), rows).await
                 }
-                _ => self.insert_free(job, target, rows).await,
+                _ => {
+                    let rows = job.spread(target).unwrap_or(rows);
+                    self.insert_free(job, target, rows).await
+                }
             },
             Task::Bury(row, error) => match self.bury(job, target, row, &error).await {
                 Ok(()) => Flushed::Buried,
@@ -184,7 +195,8 @@ impl Flusher {
     async fn insert_free(&self, job: &Job, target: &Target, rows: Range<usize>) -> Flushed {
         // With the number of rows, so that a batch of the same range that holds other rows, since the table
         // file has changed meanwhile, is never taken for this one.
-        let part = format!("{}-{} of {}", rows.start, rows.end, job.sealed.batch.num_rows());
+        let order = if job.sealed.is_spread() { " by key" } else { "" };
+        let part = format!("{}-{} of {}{order}", rows.start, rows.end, job.sealed.batch.num_rows());
         let ranges: Vec<_> = job.sources.iter().map(|s| (s.source.clone(), s.share.range)).collect();
         let insert = Insert {
             database: target.database.clone(),
@@ -193,18 +205,24 @@ impl Flusher {
             token: token::token(&target.table, &ranges, &part),
             ..Insert::default()
         };
-        match self.insert(&insert).await {
+        match self.insert(&insert, target).await {
             Ok(_) => Flushed::Written,
             Err(error) if error.class() == Class::Data => Flushed::Refused(Arc::new(error)),
             Err(error) => Flushed::Parked { reason: error.to_string() },
         }
     }
 
-    /// One insert, between the places where it can be broken.
-    pub(super) async fn insert(&self, insert: &Insert) -> Result<clickhouse::Inserted, clickhouse::Error> {
+    /// One insert through the table's valve, between the places where it can be broken.
+    pub(super) async fn insert(
+        &self,
+        insert: &Insert,
+        target: &Target,
+    ) -> Result<clickhouse::Inserted, clickhouse::Error> {
+        let pass = target.valve.admit().await;
         self.faults.point(Point::InsertStarted);
         let answer = self.client.insert(insert).await;
         self.faults.point(Point::InsertAnswered);
+        pass.end(&answer);
         answer
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::flush::{Job, Target};
 use super::pace::Pace;
 use super::partitions::Partitions;
-use crate::batch::{self, Budget, Buffer, Sealed, Trigger};
+use crate::batch::{Budget, Buffer, Limits, Sealed, Trigger};
 use crate::decode::Decoder;
 use crate::delivery::Ticket;
 use crate::delivery::plan::Lease;
@@ -24,8 +24,6 @@ pub struct Lane {
     pub index: usize,
     pub name: String,
     pub target: Arc<Target>,
-    /// Of the table file and what records are read of the topics.
-    pub fingerprint: u32,
     pub decoder: Decoder,
     /// With `at_least_once` one, which all partitions share; with `exactly_once` one for each partition.
     pub opens: Vec<Open>,
@@ -33,7 +31,7 @@ pub struct Lane {
     free: Vec<usize>,
     /// Records taken in since the limit of speed was last looked at.
     pub taken: u64,
-    pub limits: batch::Config,
+    pub limits: Limits,
     budget: Arc<Budget>,
     pace: Option<Pace>,
     paced_until: Option<Instant>,
@@ -56,27 +54,18 @@ struct Parked {
 }
 
 impl Lane {
-    pub fn new(
-        index: usize,
-        decoder: Decoder,
-        (target, fingerprint): (Target, u32),
-        limits: &batch::Config,
-        budget: &Arc<Budget>,
-    ) -> Lane {
+    pub fn new(index: usize, decoder: Decoder, target: &Arc<Target>, budget: &Arc<Budget>) -> Lane {
+        let limits = target.valve.limits(Instant::now());
         Lane {
             index,
-            name: decoder.table().name.clone(),
-            target: Arc::new(target),
-            fingerprint,
+            name: target.table.clone(),
+            target: Arc::clone(target),
             // Tickets given out start at 1.
-            opens: vec![Open {
-                buffer: Buffer::new(limits.clone(), decoder.columns(), budget),
-                ticket: Ticket(0),
-            }],
+            opens: vec![Open { buffer: Buffer::new(limits, decoder.columns(), budget), ticket: Ticket(0) }],
             free: Vec::new(),
             decoder,
             taken: 0,
-            limits: limits.clone(),
+            limits: limits,
             budget: Arc::clone(budget),
             pace: None,
             paced_until: None,
@@ -84,6 +73,12 @@ impl Lane {
             in_flight: 0,
             parked: None,
         }
+    }
+
+    /// Takes over what the table's parts allow now.
+    pub fn adapt(&mut self, now: Instant) {
+        self.limits = self.target.valve.limits(now);
+        self.opens.iter_mut().for_each(|open| open.buffer.set_limits(self.limits));
     }
 
     /// Limits how fast records are taken in.
@@ -122,7 +117,7 @@ impl Lane {
     }
 
     fn buffer(&self) -> Buffer {
-        Buffer::new(self.limits.clone(), self.decoder.columns(), &self.budget)
+        Buffer::new(self.limits, self.decoder.columns(), &self.budget)
     }
 
     /// Closes an open batch, unless it is empty. `next` becomes the ticket of the one that follows.
@@ -160,7 +155,7 @@ impl Lane {
     /// partition was taken away is dropped, since its next owner sends it.
     pub fn next_job(&mut self, now: Instant, partitions: &Partitions) -> Option<Job> {
         self.queue.retain(|job| job.is_ours(partitions));
-        let in_flight_max = usize::from(self.limits.in_flight_max);
+        let in_flight_max = self.limits.in_flight_max;
         if self.parked.as_ref().is_some_and(|p| now < p.until) || in_flight_max <= self.in_flight {
             return None;
         }
@@ -204,7 +199,7 @@ impl Lane {
     /// by half before reading goes on, so that the two do not alternate with every batch.
     pub fn is_blocked(&self, blocked: bool, now: Instant) -> bool {
         // Batches of partitions that began together are closed together.
-        let most = usize::from(self.limits.in_flight_max).max(self.opens.len() - self.free.len());
+        let most = self.limits.in_flight_max.max(self.opens.len() - self.free.len());
         let queue_max = if blocked { most / 2 } else { most };
         queue_max < self.queue.len() + usize::from(self.parked.is_some())
             || self.paced_until.is_some_and(|until| now < until)

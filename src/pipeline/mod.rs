@@ -20,6 +20,7 @@ mod letter;
 mod pace;
 mod partitions;
 mod planning;
+mod pressure;
 mod recover;
 mod regulate;
 mod report;

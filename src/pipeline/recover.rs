@@ -94,8 +94,11 @@ impl Worker {
             None
         });
         let former_until = ledger.as_ref().map_or(now, |ledger| now + time_left(ledger, now_ms));
-        let terms =
-            Terms { fingerprint: lane.fingerprint, lease: self.settings.lease, intents_max: INTENTS_MAX };
+        let terms = Terms {
+            fingerprint: lane.target.fingerprint,
+            lease: self.settings.lease,
+            intents_max: INTENTS_MAX,
+        };
         if let Some(found) = &ledger {
             let planned = found.intents.len();
             if planned != 0 {

@@ -111,7 +111,7 @@ impl Line {
                 let owned = line.partitions.get_mut(slot)?;
                 let lane = line.lanes.get_mut(owned.lane)?;
                 let aged = lane.opens.get_mut(owned.open)?.buffer.tick(now);
-                let due = owned.plan.as_mut()?.is_due(lane.limits.age_max.0, now);
+                let due = owned.plan.as_mut()?.is_due(lane.limits.age_max, now);
                 aged.or(due.then_some(Trigger::Age))
             }
         })

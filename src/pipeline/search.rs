@@ -3,14 +3,16 @@
 //! Refuses to judge rows: that is the server's. With `exactly_once` every task is a range of its own in the
 //! plan, from where the settled part of the batch ends; it is sent when a commit lists it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::flush::{Flushed, Job, Task};
+use super::flush::{Flushed, Job, Target, Task};
 use super::partitions::Partitions;
 use crate::batch::Slot;
 use crate::clickhouse;
 use crate::dead_letter::bisect::{Bisect, Step};
 use crate::record::{Offset, OffsetRange};
+use crate::telemetry::metrics::METRICS;
 
 /// Inserts that the search may cost before the table pauses.
 const INSERTS_MAX: usize = 256;
@@ -86,10 +88,35 @@ impl Job {
         self.search.as_ref().map_or(0, |search| search.buried)
     }
 
+    /// Before the first attempt: orders the batch into pieces if it touches too many of the table's partition keys
+    /// for one insert, and gives the rows of the first.
+    pub fn spread(&mut self, target: &Target) -> Option<Range<usize>> {
+        let by = target.partition_by.as_ref().filter(|_| self.parked == 0 && self.search.is_none())?;
+        let keys = by.keys(&self.sealed.batch)?;
+        METRICS.pressure.partition_keys.with_label_values(&[&target.table]).observe(keys as f64);
+        if keys <= target.partition_keys_max {
+            return None;
+        }
+        let ends = match self.sealed.spread(by, target.partition_keys_max) {
+            Ok(ends) => ends?,
+            // The server judges the batch as it is.
+            Err(error) => {
+                tracing::error!(table = %target.table, %error, "the batch cannot be ordered by partition key");
+                return None;
+            }
+        };
+        let inserts_max = INSERTS_MAX.saturating_add(ends.len());
+        let mut bisect = Bisect::pieces(ends, inserts_max);
+        let Step::Insert(first) = bisect.step() else { return None };
+        self.task = Task::Insert(first.clone());
+        self.search = Some(Search { bisect, buried: 0 });
+        Some(first)
+    }
+
     /// The record that its task makes a dead letter of.
     pub fn buried(&self) -> Option<(Slot, Offset)> {
         match &self.task {
-            Task::Bury(row, _) => self.sealed.provenance.locate(*row),
+            Task::Bury(row, _) => self.sealed.locate(*row),
             Task::Insert(_) => None,
         }
     }

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::audit::Audit;
 use super::ceilings::Ceilings;
@@ -21,12 +21,13 @@ use super::config::Limits;
 use super::flush::{Exact, Flusher, Target};
 use super::lane::Lane;
 use super::partitions::Partitions;
+use super::pressure::{Valve, Watch, Watched};
 use super::regulate::Regulator;
 use super::report::{Reporter, Snapshot};
 use super::worker::{Settings, Worker};
 use super::{Error, Line, Tickets, Totals};
 use crate::audit::continuous::{self, Checker};
-use crate::batch::{self, Budget};
+use crate::batch::{self, Budget, PartitionBy};
 use crate::clickhouse;
 use crate::dead_letter::{self, Sink};
 use crate::decode::{self, Decoder};
@@ -80,6 +81,8 @@ pub struct Pipeline {
     totals: Arc<Totals>,
     budget: Arc<Budget>,
     checker: Option<Checker>,
+    /// By table, as the tables.
+    targets: Vec<Arc<Target>>,
 }
 
 /// How a run ended.
@@ -96,7 +99,11 @@ impl Pipeline {
         lanes_by_topic(&parts.tables, &named(&parts.tables))?;
         let budget = Budget::new(parts.memory_bytes_max, u64::from(parts.kafka.consumers));
         METRICS.memory_budget.set(i64::try_from(parts.memory_bytes_max).unwrap_or(i64::MAX));
-        Ok(Pipeline { parts, totals: Arc::default(), budget, checker: None })
+        let valves = Valve::all(&parts.batch, &parts.tables);
+        let tables = parts.tables.iter().zip(&valves);
+        let targets =
+            tables.map(|(table, valve)| target(&parts, table, valve)).collect::<Result<_, Error>>()?;
+        Ok(Pipeline { parts, totals: Arc::default(), budget, checker: None, targets })
     }
 
     /// The sums to watch while it runs.
@@ -116,6 +123,8 @@ impl Pipeline {
         );
         let stop = shutdown.child_token();
         let audit = self.start_audit(&topics)?;
+        // Ends with the run, and not with the wish to end: what is held still goes through the valves.
+        let _watch = self.watch_pressure();
         let mut ends = FuturesUnordered::new();
         for member in 0..usize::from(self.parts.kafka.consumers) {
             let worker = self.worker(member, &topics, producers.clone(), stop.clone())?;
@@ -156,6 +165,26 @@ impl Pipeline {
             Checker::start(&Handle::current(), client, lookups, health, parts.doubles_allowed);
         self.checker = Some(checker);
         Ok(task)
+    }
+
+    /// Reads the pressure of the tables until the guard is dropped.
+    fn watch_pressure(&self) -> Option<DropGuard> {
+        let parts = &self.parts;
+        if !parts.batch.pressure.enabled {
+            return None;
+        }
+        let now = Instant::now();
+        let watch = Watch {
+            client: parts.client.clone(),
+            kafka: Arc::new(parts.kafka.clone()),
+            health: parts.health.clone(),
+            interval: parts.batch.pressure.interval.0,
+            tables: self.targets.iter().map(|target| Watched::new(&target.valve, now)).collect(),
+        };
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(watch.run()).await });
+        Some(stop.drop_guard())
     }
 
     async fn check_topics(&self, topics: &Topics) -> Result<(), Error> {
@@ -237,12 +266,10 @@ impl Pipeline {
 
     fn lanes(&self, now: Instant) -> Result<Vec<Lane>, Error> {
         let mut lanes = Vec::new();
-        for (index, table) in self.parts.tables.iter().enumerate() {
+        for (index, (table, target)) in self.parts.tables.iter().zip(&self.targets).enumerate() {
             let decoder = Decoder::new(Arc::clone(table), &self.parts.decode)
                 .map_err(|source| Error::Decode { table: table.name.clone(), source })?;
-            let target = self.target(table)?;
-            let fingerprint = fingerprint(table, &self.parts.kafka);
-            let mut lane = Lane::new(index, decoder, (target, fingerprint), &self.parts.batch, &self.budget);
+            let mut lane = Lane::new(index, decoder, target, &self.budget);
             let limits = &self.parts.limits;
             let rates = table
                 .topics
@@ -257,17 +284,26 @@ impl Pipeline {
         }
         Ok(lanes)
     }
+}
 
-    fn target(&self, table: &Table) -> Result<Target, Error> {
-        let exact = match &self.parts.exact {
-            None => None,
-            Some(exact) => {
-                let missing = || Error::NotExact { table: table.name.clone() };
-                Some(exact.tables.get(&table.name).cloned().ok_or_else(missing)?)
-            }
-        };
-        Ok(Target { database: table.database.clone(), table: table.name.clone(), exact })
-    }
+/// Where a table's rows go, and how.
+fn target(parts: &Parts, table: &Table, valve: &Arc<Valve>) -> Result<Arc<Target>, Error> {
+    let exact = match &parts.exact {
+        None => None,
+        Some(exact) => {
+            let missing = || Error::NotExact { table: table.name.clone() };
+            Some(exact.tables.get(&table.name).cloned().ok_or_else(missing)?)
+        }
+    };
+    Ok(Arc::new(Target {
+        database: table.database.clone(),
+        table: table.name.clone(),
+        fingerprint: fingerprint(table, &parts.kafka),
+        exact,
+        valve: Arc::clone(valve),
+        partition_by: table.partition_by.as_deref().and_then(PartitionBy::parse),
+        partition_keys_max: usize::from(parts.batch.partition_keys_max),
+    }))
 }
 
 /// Tells plans apart that were made by other table files or from other records (FNV-1a, 32 bits).

@@ -6,6 +6,7 @@ use super::commits::Commit;
 use super::flush::{Flushed, Job, Target, Task};
 use super::partitions::Owned;
 use super::planning::Planning;
+use super::pressure::Valve;
 use super::search::Outcome;
 use super::*;
 use crate::decode::{self, Decoder};
@@ -23,14 +24,24 @@ fn source(partition: i32) -> TopicPartition {
 fn line() -> Line {
     let text = "table: t\ntopics: [t]\ncolumns: [{name: n, type: UInt8}]\norder_by: []\n";
     let table = Arc::new(parse_table(text, std::path::Path::new("t.yaml")).unwrap());
+    let mut limits = crate::batch::Config { rows_max: ROWS_MAX, in_flight_max: 2, ..Default::default() };
+    limits.pressure.enabled = false;
+    let valves = Valve::all(&limits, std::slice::from_ref(&table));
     let decoder = Decoder::new(table, &decode::Config::default()).unwrap();
-    let limits = crate::batch::Config { rows_max: ROWS_MAX, in_flight_max: 2, ..Default::default() };
     let budget = Budget::new(1 << 20, 1);
-    let target = Target { database: None, table: "t".to_owned(), exact: None };
+    let target = Arc::new(Target {
+        database: None,
+        table: "t".to_owned(),
+        fingerprint: 1,
+        exact: None,
+        valve: Arc::clone(&valves[0]),
+        partition_by: None,
+        partition_keys_max: 50,
+    });
     let mut line = Line {
         partitions: Partitions::default(),
-        lanes: vec![Lane::new(0, decoder, (target, 1), &limits, &budget)],
         is_exact: false,
+        lanes: vec![Lane::new(0, decoder, &target, &budget)],
         letters: VecDeque::new(),
         tickets: Tickets::default(),
         budget,

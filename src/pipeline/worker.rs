@@ -96,6 +96,7 @@ impl Worker {
             }
             let now = Instant::now();
             self.notice_sleep(now);
+            self.line.lanes.iter_mut().for_each(|lane| lane.adapt(now));
             while let Ok(answer) = self.answers.try_recv() {
                 self.settle(answer, now)?;
             }

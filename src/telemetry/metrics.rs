@@ -1,4 +1,4 @@
-//! Every metric of the process in one file: name, labels and meaning.
+//! Every metric of the process in one place: name, labels and meaning. Those of merge pressure are beside it.
 //!
 //! Refuses to compute anything: stages report what happened. Labels come from closed sets, from the
 //! configuration or from the broker's assignment, so their number is bounded. Hot paths add up in plain
@@ -11,6 +11,8 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
+
+use super::pressure::Pressure;
 
 /// The process's metrics, created at first use.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -74,15 +76,16 @@ pub struct Metrics {
     pub ch_up: IntGaugeVec,
     pub scrapes: IntCounter,
     pub drain_duration: Histogram,
+    pub pressure: Pressure,
 }
 
 /// Seconds from a millisecond to a minute.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
 
-struct Builder(Registry);
+pub(super) struct Builder(Registry);
 
 impl Builder {
-    fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
+    pub(super) fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
         // Names and labels are literals of this file, so the unit test below proves that this holds.
         #[allow(clippy::expect_used)]
         let collector = collector.expect("metric declared with a valid name");
@@ -95,22 +98,22 @@ impl Builder {
         self.add(IntCounterVec::new(opts(name, help), labels))
     }
 
-    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    pub(super) fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.add(IntGaugeVec::new(opts(name, help), labels))
     }
 
-    fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    pub(super) fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
         let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
         self.add(HistogramVec::new(opts, labels))
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
+pub(super) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(format!("penstock_{name}"), help)
 }
 
 /// `count` bounds from `start`, each `factor` times the one before.
-fn exponential(start: f64, factor: f64, count: i32) -> Vec<f64> {
+pub(super) fn exponential(start: f64, factor: f64, count: i32) -> Vec<f64> {
     (0..count).map(|i| start * factor.powi(i)).collect()
 }
 
@@ -314,6 +317,7 @@ impl Metrics {
                 ))
                 .buckets(SECONDS.to_vec()),
             )),
+            pressure: Pressure::new(&b),
             registry: b.0,
         }
     }

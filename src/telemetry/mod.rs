@@ -8,6 +8,7 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+pub mod pressure;
 
 pub use config::Config;
 pub use health::{Health, Heart, State, Status};

@@ -24,6 +24,7 @@ mod insert;
 mod inspect;
 mod ledger;
 mod line;
+mod pressure;
 mod readback;
 mod start;
 mod telemetry;
