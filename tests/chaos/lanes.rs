@@ -26,10 +26,10 @@ pub fn server(world: &World, index: usize, step: &Step) {
     let server = &world.servers[index];
     let happened = match step.fault.act {
         Act::ServerKill => {
-            server.kill();
+            let killed = server.kill();
             world.pause(step.hold, || false);
             server.restart();
-            true
+            killed
         }
         Act::ServerFreeze => {
             let frozen = server.freeze(true);

@@ -26,6 +26,8 @@ pub struct Member<'w> {
     lives: usize,
     faults: Value,
     process: Option<Penstock>,
+    /// Joins for a while, so that the others have to give partitions back.
+    guest: Option<Penstock>,
 }
 
 /// Why a wait ended.
@@ -39,7 +41,14 @@ enum Waited {
 
 impl<'w> Member<'w> {
     pub fn new(world: &'w World, index: usize) -> Member<'w> {
-        Member { world, name: format!("member-{index}"), lives: 0, faults: Value::Null, process: None }
+        Member {
+            world,
+            name: format!("member-{index}"),
+            lives: 0,
+            faults: Value::Null,
+            process: None,
+            guest: None,
+        }
     }
 
     /// One more, in peace from the start.
@@ -158,6 +167,7 @@ impl<'w> Member<'w> {
 
     fn stay_down(&mut self) {
         let world = self.world;
+        self.send_away_guest();
         if self.terminate() != Some(0) {
             world.note(&self.name, "did not end in order when the operator asked for it");
         }
@@ -241,6 +251,26 @@ impl<'w> Member<'w> {
         self.live(step.gap / 4);
         self.kill();
         self.start(json!({ "crash_at": point, "after": times(point, step.draw) }));
+        if point.starts_with("revoke") {
+            // Once this one owns its share, somebody joins who is to have a part of it.
+            let owns = |process: &mut Penstock| process.log().contains("partitions assigned");
+            if self.wait(POINT_TIME_MAX, owns) == Waited::WasDown {
+                return;
+            }
+            self.guest = Some(Penstock::run(&self.world.config));
+        }
+        self.await_crash(step);
+        self.send_away_guest();
+    }
+
+    fn send_away_guest(&mut self) {
+        if let Some(mut guest) = self.guest.take() {
+            guest.sigterm();
+            self.world.pause(TERM_TIME_MAX, || !guest.is_running());
+        }
+    }
+
+    fn await_crash(&mut self, step: &Step) {
         // It may end before it gets there, while a server is away; then it gets another life.
         let end = std::time::Instant::now() + POINT_TIME_MAX;
         while std::time::Instant::now() < end {

@@ -12,7 +12,7 @@ use crate::options::Engine;
 use crate::plan::{Dice, Step};
 use crate::producers::Publisher;
 use crate::proxy::Passage;
-use crate::world::{DEADLINE, Server, World, command};
+use crate::world::{self, DEADLINE, Server, World, command};
 
 /// The name of the producer that ends each partition with an event.
 pub const CLOSER: u32 = 1_000;
@@ -219,9 +219,9 @@ pub fn close_partitions(world: &World, incarnation: u32) -> bool {
 fn keeper_stop(world: &World, step: &Step) -> bool {
     let Some(cluster) = &world.options.cluster else { return false };
     let (Some(stop), Some(start)) = (&cluster.keeper_stop, &cluster.keeper_start) else { return false };
-    command(stop, 1);
+    let stopped = command(stop, 1);
     // Now shorter than the servers' sessions with it, now longer.
     world.pause(if step.draw.is_multiple_of(2) { step.hold } else { Duration::from_secs(14) }, || false);
-    command(start, 1);
-    true
+    wait_until(DEADLINE * 2, "the keeper is started", || world::start(start, 1));
+    stopped
 }

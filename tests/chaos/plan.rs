@@ -65,10 +65,12 @@ impl Layout {
     pub fn draw(seed: u64, options: &Options) -> Layout {
         let mut dice = Dice::new(seed, "layout");
         let wants_three = options.faults.iter().any(|fault| fault.needs == Needs::ThreeBrokers);
+        // Who is to give partitions back needs some to give.
+        let wants_many = options.faults.iter().any(|fault| fault.name.contains("revoke"));
         let drawn = if dice.one_in(4) || wants_three { 3 } else { 1 };
         Layout {
             brokers: options.brokers.unwrap_or(drawn),
-            partitions: i32::try_from(dice.between(3, 6)).unwrap_or(3),
+            partitions: i32::try_from(dice.between(3, 6)).unwrap_or(3) * if wants_many { 3 } else { 1 },
             members: usize::try_from(dice.between(1, 3)).unwrap_or(1),
             static_names: dice.one_in(2),
             producers: usize::try_from(dice.between(1, 3)).unwrap_or(1),

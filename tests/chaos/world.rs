@@ -41,9 +41,13 @@ impl Server {
         }
     }
 
-    pub fn kill(&self) {
+    /// Whether it could be done.
+    pub fn kill(&self) -> bool {
         match self {
-            Server::Private(server) => server.kill(),
+            Server::Private(server) => {
+                server.kill();
+                true
+            }
             Server::Foreign { number, cluster, .. } => command(&cluster.kill, *number),
         }
     }
@@ -53,37 +57,44 @@ impl Server {
         match self {
             Server::Private(server) => server.restart(),
             Server::Foreign { client, number, cluster } => {
-                command(&cluster.start, *number);
-                wait_until(DEADLINE, "the server answers", || client.try_query("SELECT 1").is_ok());
+                wait_until(DEADLINE * 2, "the server answers", || {
+                    start(&cluster.start, *number) && client.try_query("SELECT 1").is_ok()
+                })
             }
         }
     }
 
-    /// Freezes or thaws it; whether that can be done.
+    /// Freezes or thaws it; whether it could be done.
     pub fn freeze(&self, frozen: bool) -> bool {
         match self {
             Server::Private(server) => {
                 if frozen {
-                    server.stop()
+                    server.stop();
                 } else {
-                    server.cont()
+                    server.cont();
                 }
                 true
             }
             Server::Foreign { number, cluster, .. } => {
                 let (Some(freeze), Some(thaw)) = (&cluster.freeze, &cluster.thaw) else { return false };
-                command(if frozen { freeze } else { thaw }, *number);
-                true
+                command(if frozen { freeze } else { thaw }, *number)
             }
         }
     }
 }
 
-/// Runs a command of the cluster's owner.
-pub fn command(line: &str, number: usize) {
+/// Runs a command of the cluster's owner; whether it succeeded.
+pub fn command(line: &str, number: usize) -> bool {
     let line = line.replace("{n}", &number.to_string());
     let ended = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::null()).status();
-    assert!(ended.is_ok_and(|status| status.success()), "the command failed: {line}");
+    ended.is_ok_and(|status| status.success())
+}
+
+/// The same for what starts something: one at a time, since such a command may start whatever is down.
+pub fn start(line: &str, number: usize) -> bool {
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    command(line, number)
 }
 
 type Told = (Duration, String, String);
