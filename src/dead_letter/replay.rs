@@ -29,6 +29,9 @@ const BEGUN_MAX: Duration = Duration::from_secs(5);
 pub const SETTLE: Duration = Duration::from_secs(20);
 /// Letters under one marker, and bytes held.
 const PARCEL_LETTERS_MAX: usize = 500;
+/// Letters are published side by side and so lie a little out of order. That many are held back, so that what
+/// lay in order in its own partition goes back in order.
+const DISORDER_LETTERS_MAX: usize = 2000;
 const HELD_BYTES_MAX: usize = 16 << 20;
 /// Time to read the whole record of a letter that was cut.
 const REFETCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -114,9 +117,7 @@ impl<'l> Replay<'l> {
         self.started = Instant::now();
         let again = self.options.again;
         let filter = Filter { state: filter.state.or((!again).then_some(State::Waiting)), ..filter.clone() };
-        // A parcel is at most half a second's worth, so that the rate is even and a marker never old.
-        let per_second = usize::try_from(self.options.records_per_second).unwrap_or(usize::MAX);
-        let parcel_max = (per_second / 2).clamp(1, PARCEL_LETTERS_MAX);
+        let parcel_max = self.parcel_max();
         let (mut held, mut bytes, mut left) = (BTreeMap::new(), 0, self.options.limit);
         let library = self.library;
         library.read(&filter, |letter| {
@@ -131,25 +132,37 @@ impl<'l> Replay<'l> {
             let source = letter.position.source.clone();
             let letters: &mut Vec<Letter> = held.entry(source.clone()).or_default();
             letters.push(letter);
-            if parcel_max <= letters.len() {
-                let letters = std::mem::take(letters);
-                bytes = bytes.saturating_sub(letters.iter().map(Letter::bytes).sum());
-                self.publish(&source, letters)?;
-            } else if HELD_BYTES_MAX <= bytes {
+            if HELD_BYTES_MAX <= bytes {
                 bytes = 0;
-                std::mem::take(&mut held)
-                    .into_iter()
-                    .try_for_each(|(s, letters)| self.publish(&s, letters))?;
+                std::mem::take(&mut held).into_iter().try_for_each(|(s, all)| self.publish_all(&s, all))?;
+            } else if parcel_max + DISORDER_LETTERS_MAX <= letters.len() {
+                letters.sort_by(|a, b| a.origin.cmp(&b.origin));
+                let parcel: Vec<Letter> = letters.drain(..parcel_max).collect();
+                bytes = bytes.saturating_sub(parcel.iter().map(Letter::bytes).sum());
+                self.publish(&source, parcel)?;
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        held.into_iter().try_for_each(|(source, letters)| self.publish(&source, letters))
+        held.into_iter().try_for_each(|(source, letters)| self.publish_all(&source, letters))
+    }
+
+    /// At most half a second's worth, so that the rate is even and a marker never old.
+    fn parcel_max(&self) -> usize {
+        let per_second = usize::try_from(self.options.records_per_second).unwrap_or(usize::MAX);
+        (per_second / 2).clamp(1, PARCEL_LETTERS_MAX)
+    }
+
+    fn publish_all(&mut self, source: &TopicPartition, mut letters: Vec<Letter>) -> Result<(), Error> {
+        letters.sort_by(|a, b| a.origin.cmp(&b.origin));
+        let mut letters = letters.into_iter();
+        while 0 < letters.len() {
+            let parcel = letters.by_ref().take(self.parcel_max()).collect();
+            self.publish(source, parcel)?;
+        }
+        Ok(())
     }
 
     fn publish(&mut self, source: &TopicPartition, letters: Vec<Letter>) -> Result<(), Error> {
-        if letters.is_empty() {
-            return Ok(());
-        }
         let mut parcel = self.begin(source, letters)?;
         self.send(&mut parcel, usize::MAX)?;
         self.finish(&parcel)?;
@@ -169,13 +182,6 @@ impl<'l> Replay<'l> {
             targets.entry(target.clone()).or_insert(end);
             items.push(Item { letter, target });
         }
-        // What lay in order in its own partition goes back in order.
-        items.sort_by_key(|item| {
-            (
-                item.target.clone(),
-                item.letter.origin.as_ref().map(|origin| (origin.source.clone(), origin.offset)),
-            )
-        });
         let targets = targets.into_iter().map(|(target, end)| Target {
             topic: target.topic.to_string(),
             partition: target.partition.0,

@@ -250,6 +250,22 @@ fn a_replay_that_was_killed_is_run_again_and_sends_each_letter_once() {
 }
 
 #[test]
+fn a_replay_keeps_the_order_of_origin() {
+    let mut scene = scene();
+    scene.config = scene.config.set("dead_letter.ceiling.percent_max", 100);
+    make_letters(&mut scene, 1500);
+    assert_eq!(dlq_json(&scene, &["replay", "--yes", "--rate", "100000"])["sent"], 6000);
+    expect_each_once(&scene, 6000);
+    for partition in 0..PARTITIONS {
+        let all = scene.kafka.read_all(&scene.topic).into_iter().filter(|m| m.partition == partition);
+        let replayed = all.filter(|message| 1500 <= message.offset);
+        let origins: Vec<i64> =
+            replayed.map(|message| message.header("penstock-offset").unwrap().parse().unwrap()).collect();
+        assert_eq!(origins, (0..1500).collect::<Vec<i64>>(), "partition {partition}");
+    }
+}
+
+#[test]
 fn two_replays_at_a_time_send_each_letter_once() {
     let mut scene = scene();
     make_letters(&mut scene, 100);
