@@ -72,14 +72,15 @@ impl Layout {
             brokers: options.brokers.unwrap_or(drawn),
             partitions: i32::try_from(dice.between(3, 6)).unwrap_or(3) * if wants_many { 3 } else { 1 },
             members: usize::try_from(dice.between(1, 3)).unwrap_or(1),
-            static_names: dice.one_in(2),
+            // Whoever delivers exactly once must not return by name.
+            static_names: dice.one_in(2) && options.mode == Mode::AtLeastOnce,
             producers: usize::try_from(dice.between(1, 3)).unwrap_or(1),
             transactional: usize::try_from(dice.between(1, 2)).unwrap_or(1),
             table_partitions: if dice.one_in(3) { dice.between(2, 4) } else { 1 },
             // Without a promise of exactly once the table is what most people have: it remembers no token.
             window: match (options.mode, options.engine) {
                 (Mode::AtLeastOnce, Engine::Plain) => 0,
-                _ => 1_000,
+                _ => 3_000,
             },
             rows_max: dice.between(50, 2_000),
         }

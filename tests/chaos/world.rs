@@ -365,6 +365,7 @@ fn servers(options: &Options) -> Vec<Server> {
 fn quick(config: PenstockConfig, options: &Options, layout: &Layout) -> PenstockConfig {
     config
         .set("delivery", options.mode.name())
+        .set("exactly_once.lease", "10s")
         .set("kafka.session_timeout", "6s")
         .set("kafka.commit_interval", "200ms")
         .set("batch.age_max", "200ms")
