@@ -53,6 +53,10 @@ impl Flusher {
         let place = job.sources.first().and_then(|source| target.place(&source.source));
         let sending = Sending { job, target, planned, exact, lease, rows };
         let sent = self.send(&sending, place.as_ref(), in_doubt).await;
+        if let Some(source) = sending.job.sources.first() {
+            let (range, rows, error) = (planned.range, sending.rows.len(), sent.as_ref().err());
+            tracing::debug!(source = %source.source, %range, rows, in_doubt, error = ?error.map(ToString::to_string), "planned range sent");
+        }
         match sent {
             Ok(()) => {
                 job.doubt = None;
@@ -129,6 +133,7 @@ impl Flusher {
         let expected = sending.rows.len() as u64;
         let range = sending.planned.range;
         let present = self.client.present(place, range.first.0, range.next.0).await?;
+        tracing::debug!(table = %sending.target.table, %range, expected, ?present, "rows counted");
         self.faults.point(Point::ReadbackDone);
         METRICS.read_backs.with_label_values(&[&sending.target.table]).inc();
         if present.distinct < present.rows {

@@ -99,6 +99,7 @@ impl Worker {
             lease: self.settings.lease,
             intents_max: INTENTS_MAX,
         };
+        tracing::debug!(source = %owned.source, ?base, text, "what the last owner committed");
         if let Some(found) = &ledger {
             let planned = found.intents.len();
             if planned != 0 {
