@@ -198,8 +198,7 @@ mod tests {
 
     #[test]
     fn the_text_stays_the_same_between_versions() {
-        let text =
-            "penstock/1 0123456789abcdef 00000007 1790000000000 60000 1789999990000 3.2.0000000a,5.5.ffffffff 12760f1e";
+        let text = "penstock/1 0123456789abcdef 00000007 1790000000000 60000 1789999990000 3.2.0000000a,5.5.ffffffff 12760f1e";
         let written = ledger(10, &[(3, 2, 10), (5, 5, u32::MAX)]);
         assert_eq!(written.encode(), text);
         assert_eq!(written.end(Offset(10)), Offset(18));

@@ -354,7 +354,11 @@ mod tests {
         for written_ms in [2_000_000, 3_000_000] {
             let later = taker.snapshot(now, written_ms).unwrap();
             taker.acknowledged(&later);
-            assert_eq!(taker.lease(one.range, now).unwrap().since_ms, 1_000_000, "however often it changes hands");
+            assert_eq!(
+                taker.lease(one.range, now).unwrap().since_ms,
+                1_000_000,
+                "however often it changes hands"
+            );
             taker = take_over(&later);
         }
         taker.propose(Offset(10), Offset(20), read(5), 5).unwrap();
