@@ -17,6 +17,7 @@ mod commands;
 mod dev_servers;
 mod failure;
 mod line;
+mod protocol;
 mod start;
 mod telemetry;
 mod tidy;
