@@ -41,11 +41,8 @@ pub fn run(data: &[u8]) {
     let mut environment: Vec<_> = environment.lines().filter_map(pair).collect();
     environment.push(("PENSTOCK__CLICKHOUSE__PASSWORD".to_owned(), SECRET.to_owned()));
     fs::write(path(), file).expect("a file in memory");
-    let inputs = Inputs {
-        file: Some(path().clone()),
-        environment,
-        flags: flags.lines().map(str::to_owned).collect(),
-    };
+    let inputs =
+        Inputs { file: Some(path().clone()), environment, flags: flags.lines().map(str::to_owned).collect() };
     match load(&inputs) {
         Ok(loaded) => {
             for shown in [loaded.dump(Format::Yaml), loaded.dump(Format::Json)] {
@@ -55,7 +52,10 @@ pub fn run(data: &[u8]) {
         }
         Err(error) => {
             assert!(!error.faults.is_empty(), "an error without a fault");
-            assert!(error.faults.iter().all(|fault| !fault.hint.is_empty()), "a fault without a hint: {error}");
+            assert!(
+                error.faults.iter().all(|fault| !fault.hint.is_empty()),
+                "a fault without a hint: {error}"
+            );
             assert!(!error.to_string().contains(SECRET), "a secret is shown");
         }
     }
@@ -63,5 +63,8 @@ pub fn run(data: &[u8]) {
 
 fn path() -> &'static PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| PathBuf::from(format!("/dev/shm/penstock-fuzz-{}.yaml", std::process::id())))
+    PATH.get_or_init(|| {
+        let folder = std::env::var_os("PENSTOCK_FUZZ_SCRATCH").map_or_else(std::env::temp_dir, PathBuf::from);
+        folder.join("penstock.yaml")
+    })
 }

@@ -36,7 +36,8 @@ fn tables() -> Vec<Held> {
 
 fn held(text: &str) -> Held {
     let table = parse_table(text, Path::new("table.yaml")).expect("a good table");
-    let decoder = Decoder::new(Arc::new(table), &Config::default()).expect("a table that can be decoded into");
+    let decoder =
+        Decoder::new(Arc::new(table), &Config::default()).expect("a table that can be decoded into");
     let columns = decoder.columns();
     Held { empty: columns.bytes(), columns, decoder }
 }

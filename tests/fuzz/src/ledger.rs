@@ -62,7 +62,8 @@ fn check(text: &str, offset: Offset) {
     let terms = Terms { fingerprint: ledger.fingerprint, lease: ledger.lease, intents_max: 8 };
     let plan = Plan::begin(terms, Some(offset), Some(ledger.clone()), Lineage(1));
     let snapshot = plan.snapshot(Instant::now(), ledger.written_ms).expect("an offset is known");
-    let since_ms = if ledger.intents.is_empty() { ledger.written_ms } else { ledger.since_ms.min(ledger.written_ms) };
+    let since_ms =
+        if ledger.intents.is_empty() { ledger.written_ms } else { ledger.since_ms.min(ledger.written_ms) };
     assert_eq!((snapshot.offset, snapshot.text), (offset, Ledger { since_ms, ..ledger }.encode()));
 }
 

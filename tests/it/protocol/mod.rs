@@ -17,7 +17,7 @@ use owner::{Deadline, FULL, LEASE, Rules};
 
 /// Steps of a schedule.
 const STEPS: usize = 3_000;
-const CASES: u32 = 120;
+const CASES: u32 = 500;
 /// Cases in which a missing rule must be found; most are found within a handful.
 const CASES_TO_FIND: u32 = 6_000;
 
