@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit it lint fmt servers stop status bench bench-line chaos clean-dev
+.PHONY: help setup build demo test test-unit it fuzz lint fmt servers stop status bench bench-line chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -32,6 +32,9 @@ test-unit: setup ## The tests beside the code; no servers.
 
 it: setup ## Integration tests whose name contains T, with servers: make it T=name
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS) --test it -- $(T)
+
+fuzz: setup ## Look for inputs that break a target: make fuzz TARGET=decoder|table|config|ledger SECONDS=60
+	@dev/fuzz $(or $(TARGET),decoder) $(or $(SECONDS),60)
 
 lint: setup ## Formatting and clippy, warnings denied, where the toolchain has them.
 	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; \

@@ -26,6 +26,7 @@ mod ledger;
 mod line;
 mod pressure;
 mod readback;
+mod protocol;
 mod start;
 mod telemetry;
 mod tidy;
