@@ -3,7 +3,6 @@
 //! Refuses to retry and to choose. Every request passes [`Endpoint::request`], so that waits, time-outs,
 //! counts and the gate see all of them. It is named by host and port, never by credentials (I10).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::config::{Compression, Config};
 use super::error::Error;
 use super::gate::State;
 use super::http::{self, Connections};
+use super::settings::Known;
 use super::tls;
 use super::transport::Transport;
 use crate::telemetry::metrics::METRICS;
@@ -64,7 +64,7 @@ pub struct Endpoint {
     failures: AtomicU64,
     latency_us: AtomicU64,
     last_failure: Mutex<String>,
-    known_settings: Mutex<Option<Arc<HashSet<String>>>>,
+    known: Mutex<Option<Arc<Known>>>,
 }
 
 impl Endpoint {
@@ -118,7 +118,7 @@ impl Endpoint {
             failures: AtomicU64::new(0),
             latency_us: AtomicU64::new(0),
             last_failure: Mutex::new(String::new()),
-            known_settings: Mutex::new(None),
+            known: Mutex::new(None),
         })
     }
 
@@ -256,14 +256,14 @@ impl Endpoint {
         }
     }
 
-    /// The names of settings this server has, of those that differ between versions; asked once.
-    pub fn known_settings(&self) -> Option<Arc<HashSet<String>>> {
-        self.known_settings.lock().clone()
+    /// What the server said about itself, if it was asked.
+    pub fn known(&self) -> Option<Arc<Known>> {
+        self.known.lock().clone()
     }
 
-    /// Remembers, or with none forgets, which settings the server has.
-    pub fn set_known_settings(&self, names: Option<HashSet<String>>) {
-        *self.known_settings.lock() = names.map(Arc::new);
+    /// Remembers, or with none forgets, what the server said about itself.
+    pub fn set_known(&self, known: Option<Known>) {
+        *self.known.lock() = known.map(Arc::new);
     }
 
     fn note_latency(&self, took: Duration) {

@@ -62,6 +62,10 @@ pub enum Error {
         "a batch for {table} is older than the table remembers tokens, so whether it landed cannot be told"
     )]
     TokenForgotten { table: String },
+    #[error("an earlier insert of the same rows into {table} is still running")]
+    StillRunning { table: String },
+    #[error("some rows of a batch are in {table}, and the others are refused: {why}")]
+    PartlyRefused { table: String, why: String },
     #[error("the client is closed")]
     Closed,
 }
@@ -92,6 +96,8 @@ impl Error {
             Error::PoolExhausted { .. }
             | Error::RowsMissing { .. }
             | Error::TokenForgotten { .. }
+            | Error::StillRunning { .. }
+            | Error::PartlyRefused { .. }
             | Error::GateShut(_)
             | Error::Answer { .. }
             | Error::DeadlinePassed { .. }
@@ -141,6 +147,17 @@ impl Error {
             Error::DeadlinePassed { .. } => true,
             Error::RetriesExhausted { last, .. } => last.deadline_passed(),
             _ => false,
+        }
+    }
+
+    /// Whether the rows, or some of them, may be in the table or behind it, or may still come: an exception may
+    /// come after some of the views or partitions were written.
+    pub fn is_doubtful(&self) -> bool {
+        match self {
+            Error::RetriesExhausted { outcome_unknown: true, .. } => true,
+            Error::RetriesExhausted { last, .. } => last.is_doubtful(),
+            Error::Exception { .. } => self.class() != Class::Data || self.is_from_a_view(),
+            _ => self.outcome_unknown(),
         }
     }
 
@@ -201,6 +218,8 @@ impl Error {
             Error::NoTimeLeft => "operational.no_time_left",
             Error::RowsMissing { .. } => "data.rows_missing",
             Error::TokenForgotten { .. } => "data.token_forgotten",
+            Error::StillRunning { .. } => "operational.still_running",
+            Error::PartlyRefused { .. } => "data.partly_refused",
             Error::Closed => "operational.closed",
         }
     }
@@ -239,6 +258,10 @@ impl Error {
                 "create the table, check clickhouse.database and the name, or grant SHOW TABLES on it"
             }
             Error::NoTimeLeft => "the call waited too long for its turn: see why the server is slow",
+            Error::StillRunning { .. } => "it ends by itself; look at the server's load if it takes long",
+            Error::PartlyRefused { .. } => {
+                "find out what changed between the two; drop the constraint or correct the rows by hand"
+            }
             Error::TokenForgotten { .. } => {
                 "look by hand what landed, then `penstock ledger rewind`; columns from: $partition and $offset \
                  let penstock look by itself"

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::error::Error;
 use super::request::{DEADLINE_MESSAGE, Request};
 use super::retry::Next;
-use super::settings::{self, Attempt};
+use super::settings::{self, Attempt, Known};
 use crate::telemetry::metrics::METRICS;
 
 /// ClickHouse's exception for a setting it does not know.
@@ -48,14 +48,16 @@ pub struct Insert {
     pub token: String,
     /// Further settings; they win over those of the client.
     pub settings: Vec<(String, String)>,
-    /// Seconds since 1970 after which the server itself refuses the rows, so that no attempt lands later
-    /// than this and the time that one insert may take.
-    pub deadline_unix_s: Option<i64>,
+    /// The server itself refuses an attempt with which it has not begun by then, nor within [`BEGIN_MAX`] of its
+    /// sending, so that no attempt lands much later.
+    pub begin_before: Option<Instant>,
     /// Begins the id of each attempt's query, by which all of them are found on the server.
     pub query_id_prefix: Option<String>,
     /// When the call ends, even if the retry deadline of the configuration is later.
     pub give_up_at: Option<Instant>,
     pub quorum: Quorum,
+    /// Whether an attempt is repeated that may have landed. Who can look into the table looks first.
+    pub repeat_doubtful: bool,
 }
 
 impl Default for Insert {
@@ -67,7 +69,8 @@ impl Default for Insert {
             batch: RecordBatch::new_empty(Arc::new(Schema::empty())),
             token: String::new(),
             settings: Vec::new(),
-            deadline_unix_s: None,
+            begin_before: None,
+            repeat_doubtful: true,
             query_id_prefix: None,
             give_up_at: None,
             quorum: Quorum::Off,
@@ -88,6 +91,10 @@ pub struct Inserted {
     pub duplicates_possible: bool,
 }
 
+/// An attempt that the server has not begun with after this long is refused by it, so that what hangs on its
+/// way cannot land at any time.
+pub const BEGIN_MAX: Duration = Duration::from_secs(5);
+
 impl Client {
     /// Writes the batch, and repeats it as its error asks for until the retry deadline or `give_up_at`.
     ///
@@ -106,7 +113,7 @@ impl Client {
         let request = Arc::new(Request::new(insert, self.config().compression).await?);
         let _in_flight = InFlight::new(&insert.table);
         let unknown = AtomicBool::new(false);
-        let classify = |error: &Error| note(&insert.table, error, &unknown);
+        let classify = |error: &Error| note(insert, error, &unknown);
         let (endpoint, attempts) = self
             .with_retry(insert.give_up_at, classify, |endpoint, left| {
                 let request = request.clone();
@@ -145,14 +152,15 @@ impl Client {
 }
 
 /// Counts a failed attempt and says what comes next.
-fn note(table: &str, error: &Error, unknown: &AtomicBool) -> Next {
-    // An exception may come after some of the views or partitions were written.
-    if error.outcome_unknown() || error.exception().is_some() {
+fn note(insert: &Insert, error: &Error, unknown: &AtomicBool) -> Next {
+    let table = insert.table.as_str();
+    if error.is_doubtful() {
         unknown.store(true, Ordering::Relaxed);
     }
     let next = match error.class() {
         // Time does not go back.
         _ if error.deadline_passed() => Next::Never,
+        _ if error.is_doubtful() && !insert.repeat_doubtful => Next::Never,
         Class::Elsewhere => Next::Now,
         Class::Later => Next::Later,
         Class::Data | Class::Stop => Next::Never,
@@ -171,17 +179,19 @@ async fn send(endpoint: &Endpoint, insert: &Insert, request: &Request, end: Inst
     if timeout.is_zero() {
         return Err(Error::NoTimeLeft);
     }
+    let begin = insert.begin_before.map(|before| begin(before, Instant::now(), &known)).transpose()?;
     let attempt = Attempt {
         token: &insert.token,
         query_id: query_id(insert.query_id_prefix.as_deref()),
         quorum: insert.quorum,
         timeout,
-        execution_s: execution_s(timeout, insert.deadline_unix_s, unix_s())
-            .ok_or_else(|| Error::DeadlinePassed { by: "this host".to_owned() })?,
+        // A server ends what its client has given up, so that an orphan cannot land much later.
+        execution_s: timeout.as_secs().max(1),
+        begin_unix_s: begin,
         extra: &insert.settings,
     };
     let transport = endpoint.transport();
-    let mut parameters = settings::of(transport.settings(), &known, &attempt);
+    let mut parameters = settings::of(transport.settings(), &known.settings, &attempt);
     if let Some(bytes) = request.query_bytes_max {
         parameters.insert("max_query_size".to_owned(), bytes.to_string());
     }
@@ -192,11 +202,13 @@ async fn send(endpoint: &Endpoint, insert: &Insert, request: &Request, end: Inst
     let sent = timeout_at(end, transport.post(&parameters, request.body.clone())).await;
     match sent.unwrap_or_else(|_| Err(late())) {
         Err(Error::Exception { exception: THROWN, message, .. }) if message.contains(DEADLINE_MESSAGE) => {
+            // If that was too early, the server's clock was set meanwhile.
+            endpoint.set_known(None);
             Err(Error::DeadlinePassed { by: endpoint.name().to_owned() })
         }
         // The server changed under us: ask again what it knows.
         Err(error) if error.exception() == Some(UNKNOWN_SETTING) => {
-            endpoint.set_known_settings(None);
+            endpoint.set_known(None);
             Err(error)
         }
         other => other,
@@ -208,22 +220,14 @@ fn query_id(prefix: Option<&str>) -> String {
     prefix.map_or_else(|| id.to_string(), |prefix| format!("{prefix}-{id}"))
 }
 
-/// Seconds that the server may work on an attempt: it ends what its client has given up, so that an orphan
-/// cannot land much later, and what comes too late anyway. None if the deadline has passed.
-fn execution_s(timeout: Duration, deadline_unix_s: Option<i64>, now_unix_s: i64) -> Option<u64> {
-    let patience = timeout.as_secs().max(1);
-    match deadline_unix_s {
-        None => Some(patience),
-        Some(deadline) => match u64::try_from(deadline.saturating_sub(now_unix_s)) {
-            Ok(left) => Some(patience.min(left.max(1))),
-            Err(_) => None,
-        },
+/// The second, by the server's own clock, after which it must not begin with an attempt.
+fn begin(before: Instant, now: Instant, known: &Known) -> Result<i64, Error> {
+    let left = before.saturating_duration_since(now);
+    if left.is_zero() {
+        return Err(Error::DeadlinePassed { by: "this host".to_owned() });
     }
-}
-
-fn unix_s() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    let left_ms = i64::try_from(left.min(BEGIN_MAX).as_millis()).unwrap_or(i64::MAX);
+    Ok(known.clock_ms(now).saturating_add(left_ms) / 1000)
 }
 
 /// Counts a batch while its insert runs, however it ends.
@@ -247,18 +251,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_works_no_longer_than_the_client_waits_or_the_deadline_lets_it() {
-        let minute = Duration::from_secs(60);
-        let cases = [
-            (minute, None, Some(60)),
-            (Duration::from_millis(10), None, Some(1)),
-            (minute, Some(1010), Some(10)),
-            (minute, Some(5000), Some(60)),
-            (minute, Some(1000), Some(1)),
-            (minute, Some(999), None),
-        ];
-        for (timeout, deadline, seconds) in cases {
-            assert_eq!(execution_s(timeout, deadline, 1000), seconds, "{timeout:?} {deadline:?}");
-        }
+    fn an_attempt_begins_soon_by_the_servers_clock_or_never() {
+        let now = Instant::now();
+        let known = Known { settings: std::collections::HashSet::new(), asked: now, server_ms: 7_000_400 };
+        let at = |ms: u64| now + Duration::from_millis(ms);
+        assert_eq!(begin(at(2_000), now, &known).unwrap(), 7_002);
+        assert_eq!(begin(at(60_000), now, &known).unwrap(), 7_000 + 5, "never later than it is waited for");
+        assert_eq!(begin(at(60_000), at(30_000), &known).unwrap(), 7_030 + 5, "the clock goes on");
+        assert!(begin(now, now, &known).is_err_and(|error| error.deadline_passed()));
     }
 }

@@ -314,8 +314,7 @@ fn target_of(view: &Definition, database: String, name: &str) -> (String, String
 fn shard(at: &Pending, definition: &Definition) -> Option<Pending> {
     let arguments =
         definition::distributed(&definition.engine_full).filter(|_| definition.engine == "Distributed")?;
-    let is_same = arguments.database.is_empty() || arguments.database == "currentDatabase";
-    let database = if is_same { at.database.clone() } else { arguments.database };
+    let database = if arguments.database.is_empty() { at.database.clone() } else { arguments.database };
     Some(Pending { database, name: arguments.table, role: Role::Shard, sharded: true })
 }
 

@@ -395,7 +395,7 @@ mod tests {
         let best = best();
         let none = TableFacts { window_blocks: 0, ..plain() };
         check(
-            &[none.clone()],
+            std::slice::from_ref(&none),
             &best,
             Level::AtLeastOnce,
             &["non_replicated_deduplication_window is 0", "ALTER TABLE `d`.`t`"],

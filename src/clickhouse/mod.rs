@@ -56,7 +56,7 @@ pub use class::Class;
 pub use config::{Compression, Config, Tls};
 pub use endpoint::{EndpointHealth, EndpointStatistics};
 pub use error::Error;
-pub use insert::{Insert, Inserted, Quorum};
+pub use insert::{BEGIN_MAX, Insert, Inserted, Quorum};
 pub use inspect::Inspection;
 pub use level::{Conditions, Judgement, Level};
 pub use pressure::Pressure;

@@ -100,6 +100,20 @@ impl Client {
         }
     }
 
+    /// Whether an insert whose query ids begin like this is running. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Client::query`].
+    pub async fn is_running(&self, query_id_prefix: &str) -> Result<bool, Error> {
+        let sql =
+            "SELECT toUInt64(count()) FROM system.processes WHERE startsWith(query_id, {prefix:String})";
+        let bytes = self.read(None, sql, &[("prefix", json!(query_id_prefix))], "RowBinary").await?.0;
+        match numbers(&bytes).as_deref() {
+            Some([running]) => Ok(0 < *running),
+            _ => Err(unreadable("a count")),
+        }
+    }
+
     async fn read_back(
         &self,
         place: &Place,

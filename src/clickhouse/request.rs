@@ -12,6 +12,9 @@ use super::error::Error;
 use super::insert::Insert;
 use super::{native, sql, transport};
 
+/// The parameter of the statement that says until when the server may begin.
+pub const BEGIN: &str = "begin_before";
+
 /// What the server says when an attempt comes after its deadline.
 pub const DEADLINE_MESSAGE: &str = "penstock deadline";
 
@@ -72,12 +75,11 @@ fn statement(insert: &Insert) -> Result<String, Error> {
     let columns: Vec<String> = schema.fields().iter().map(|f| sql::quote_identifier(f.name())).collect();
     let target = sql::qualified(insert.database.as_deref(), &insert.table);
     let head = format!("INSERT INTO {target} ({})", columns.join(", "));
-    Ok(match insert.deadline_unix_s {
+    Ok(match insert.begin_before {
         None => format!("{head} FORMAT Native"),
-        Some(deadline) => format!(
-            "{head} SELECT * FROM input({}) WHERE NOT throwIf(now() > toDateTime({}), {}) FORMAT Native",
+        Some(_) => format!(
+            "{head} SELECT * FROM input({}) WHERE NOT throwIf(now() > toDateTime({{{BEGIN}:UInt32}}), {}) FORMAT Native",
             sql::quote_string(&structure(schema)?),
-            deadline.clamp(0, i64::from(u32::MAX)),
             sql::quote_string(DEADLINE_MESSAGE),
         ),
     })
@@ -119,8 +121,8 @@ mod tests {
     #[test]
     fn names_and_types_stand_in_the_statement_as_they_are_meant() {
         assert_eq!(statement(&insert(1)).unwrap(), r"INSERT INTO `d`.`t` (`c\`0`) FORMAT Native");
-        let late = Insert { deadline_unix_s: Some(7), ..insert(1) };
-        let text = r"INSERT INTO `d`.`t` (`c\`0`) SELECT * FROM input('`c\\`0` Enum8(\'it\\\'s\' = 1)') WHERE NOT throwIf(now() > toDateTime(7), 'penstock deadline') FORMAT Native";
+        let late = Insert { begin_before: Some(tokio::time::Instant::now()), ..insert(1) };
+        let text = r"INSERT INTO `d`.`t` (`c\`0`) SELECT * FROM input('`c\\`0` Enum8(\'it\\\'s\' = 1)') WHERE NOT throwIf(now() > toDateTime({begin_before:UInt32}), 'penstock deadline') FORMAT Native";
         assert_eq!(statement(&late).unwrap(), text);
     }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::endpoint::Endpoint;
 use super::error::Error;
 use super::insert::Quorum;
+use super::request::BEGIN;
 use super::sql;
 
 /// More rows than any batch has: the server cuts a batch into blocks at this many.
@@ -44,6 +45,28 @@ const IF_KNOWN: [(&str, &str); 4] = [
 /// A server without this one is no ClickHouse.
 const OF_ALL: &str = "max_insert_block_size";
 
+/// Clocks drift, and servers are replaced by newer ones behind the same address.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a server said about itself.
+#[derive(Debug)]
+pub struct Known {
+    /// Those of the settings that differ between versions which it has.
+    pub settings: HashSet<String>,
+    /// When its answer was here.
+    pub asked: Instant,
+    /// Its clock, somewhat before.
+    pub server_ms: i64,
+}
+
+impl Known {
+    /// The server's clock in milliseconds since 1970, late by the way of its answer.
+    pub fn clock_ms(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.asked).as_millis();
+        self.server_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+}
+
 /// What differs between inserts and between attempts.
 pub struct Attempt<'a> {
     pub token: &'a str,
@@ -53,6 +76,8 @@ pub struct Attempt<'a> {
     pub timeout: Duration,
     /// Seconds that the server may work on it.
     pub execution_s: u64,
+    /// The second after which the server must not begin, by its own clock.
+    pub begin_unix_s: Option<i64>,
     /// Settings of the caller, which win.
     pub extra: &'a [(String, String)],
 }
@@ -72,6 +97,9 @@ pub fn of(
     set("insert_deduplication_token", attempt.token);
     set("query_id", &attempt.query_id);
     set("max_execution_time", &attempt.execution_s.to_string());
+    if let Some(begin) = attempt.begin_unix_s {
+        set(&format!("param_{BEGIN}"), &begin.clamp(0, i64::from(u32::MAX)).to_string());
+    }
     if attempt.quorum == Quorum::Auto {
         set("insert_quorum", "auto");
         set("insert_quorum_parallel", "1");
@@ -83,26 +111,34 @@ pub fn of(
     all
 }
 
-/// Which of the settings that differ between versions this server has; asked once, before the first
-/// insert, which also proves that a ClickHouse answers there.
-pub async fn known(endpoint: &Endpoint, deadline: Instant) -> Result<Arc<HashSet<String>>, Error> {
-    if let Some(known) = endpoint.known_settings() {
+/// Which of the settings that differ between versions this server has, and what time it is there; asked before the
+/// first insert and once in a while, which also proves that a ClickHouse answers there.
+pub async fn known(endpoint: &Endpoint, deadline: Instant) -> Result<Arc<Known>, Error> {
+    if let Some(known) = endpoint.known().filter(|known| known.asked.elapsed() < ASK_AGAIN) {
         return Ok(known);
     }
     let names: Vec<String> =
         IF_KNOWN.iter().map(|(name, _)| *name).chain([OF_ALL]).map(sql::quote_string).collect();
-    let text = format!("SELECT name FROM system.settings WHERE name IN ({})", names.join(", "));
+    let text = format!(
+        "SELECT name FROM system.settings WHERE name IN ({}) \
+         UNION ALL SELECT toString(toUnixTimestamp64Milli(now64(3)))",
+        names.join(", ")
+    );
     let query = async { endpoint.client().query_raw(&text).fetch_bytes("TabSeparated")?.collect().await };
     let start = Instant::now();
     let answer = timeout_at(deadline, query).await.unwrap_or(Err(clickhouse::error::Error::TimedOut));
     let answer = answer.map_err(|e| not_sent(Error::from_crate(e, endpoint.name(), start.elapsed())))?;
-    let known: HashSet<String> = String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect();
-    if !known.contains(OF_ALL) {
+    // After its answer, so that the server's clock is never taken to be later than it is.
+    let asked = Instant::now();
+    let mut settings: HashSet<String> = String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect();
+    let clock = settings.iter().find_map(|line| line.parse::<i64>().ok());
+    let Some(server_ms) = clock.filter(|_| settings.contains(OF_ALL)) else {
         let message = "it does not list ClickHouse's settings".to_owned();
         return Err(Error::Connect { endpoint: endpoint.name().to_owned(), message });
-    }
-    endpoint.set_known_settings(Some(known));
-    endpoint.known_settings().ok_or(Error::Closed)
+    };
+    settings.retain(|line| line.parse::<i64>().is_err());
+    endpoint.set_known(Some(Known { settings, asked, server_ms }));
+    endpoint.known().ok_or(Error::Closed)
 }
 
 /// A question that broke leaves no doubt about the insert, which was not sent yet.
@@ -131,6 +167,7 @@ mod tests {
             quorum: Quorum::Auto,
             timeout: Duration::from_secs(40),
             execution_s: 9,
+            begin_unix_s: Some(5),
             extra: &extra,
         };
         let all = of(base, &known, &attempt);
@@ -138,6 +175,7 @@ mod tests {
             ("async_insert", "0"),
             ("deduplicate_insert", "enable"),
             ("max_execution_time", "9"),
+            ("param_begin_before", "5"),
             ("insert_quorum", "auto"),
             ("insert_quorum_timeout", "30000"),
             ("max_threads", "7"),

@@ -277,11 +277,11 @@ async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address(
 async fn past_its_deadline_an_insert_is_not_repeated_and_leaves_no_doubt() {
     let fake = Fake::start(|_| Reply::exception(395, "Value passed to 'throwIf': penstock deadline")).await;
     let client = Client::new(&config(&[&fake.url])).unwrap();
-    let in_time = Insert { deadline_unix_s: Some(i64::from(u32::MAX)), ..insert() };
+    let in_time = Insert { begin_before: Some(Instant::now() + Duration::from_secs(60)), ..insert() };
     let error = client.insert(&in_time).await.unwrap_err();
     assert!(error.deadline_passed() && !error.outcome_unknown() && error.class() == Class::Later, "{error}");
     assert_eq!(fake.inserts().len(), 1);
-    let error = client.insert(&Insert { deadline_unix_s: Some(1), ..insert() }).await.unwrap_err();
+    let error = client.insert(&Insert { begin_before: Some(Instant::now()), ..insert() }).await.unwrap_err();
     assert!(error.deadline_passed() && fake.inserts().len() == 1, "not even sent: {error}");
 
     let count = AtomicU32::new(0);

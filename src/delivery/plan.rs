@@ -225,6 +225,11 @@ impl Plan {
         self.open.iter().any(|entry| entry.intent.read == Read::default() && waits(entry))
     }
 
+    /// Whether nothing before this range is open.
+    pub fn is_head(&self, range: OffsetRange) -> bool {
+        self.open.front().is_none_or(|entry| entry.intent.range == range)
+    }
+
     /// Whether nothing is open.
     pub fn is_settled(&self) -> bool {
         self.open.is_empty()

@@ -1,8 +1,8 @@
 //! One insert of `exactly_once`: under the range's own token, within its lease, looked for before it is repeated.
 //!
-//! Refuses to change what is inserted: a range's rows go under the range's token, whoever sends them. Where the
-//! server may have kept a token without its rows, the rows are counted after every doubtful attempt, and those
-//! that are missing are put back.
+//! Refuses to repeat blindly where the table can be looked into: an attempt whose outcome is not known is followed
+//! by a look, so that neither a forgotten token brings rows twice nor one that was kept without its rows loses
+//! them. Where only the token tells, it is repeated under that.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 
-use super::flush::{Exact, Flushed, Flusher, Job, PlannedRange, Target};
-use crate::clickhouse::{self, Class, Insert, Place};
+use super::flush::{Exact, Flushed, Flusher, Job, PlannedRange, Source, Target};
+use crate::clickhouse::{self, BEGIN_MAX, Class, Insert, Place};
 use crate::delivery::plan::Lease;
 use crate::delivery::token;
 use crate::faults::Point;
@@ -20,6 +20,9 @@ use crate::telemetry::metrics::METRICS;
 
 /// Goes at putting back lost rows within one flush; each may lose its rows again to a killed server.
 const REPAIRS_MAX: u32 = 8;
+
+/// The server compares whole seconds.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// One range on its way.
 struct Sending<'a> {
@@ -57,20 +60,20 @@ impl Flusher {
             let (range, rows, error) = (planned.range, sending.rows.len(), sent.as_ref().err());
             tracing::debug!(source = %source.source, %range, rows, in_doubt, error = ?error.map(ToString::to_string), "planned range sent");
         }
-        match sent {
-            Ok(()) => {
-                job.doubt = None;
-                Flushed::Written
-            }
-            Err(error) => {
-                // Whatever went wrong after it was begun may have left some of the rows, or a token without them.
-                if !error.surely_not_executed() && error.class() != Class::Data && !error.deadline_passed() {
-                    // What was sent may land until the lease is over, and then run its time.
-                    job.doubt = Some(lease.until + exact.insert_max);
-                }
-                refusal(error, job.doubt)
-            }
+        let Err(error) = sent else {
+            job.doubt = None;
+            return Flushed::Written;
+        };
+        if error.is_doubtful() {
+            let begins_until = Instant::now() + BEGIN_MAX + CLOCK_STEP;
+            job.doubt = Some(begins_until.min(lease.until + CLOCK_STEP));
         }
+        // After a look nothing else of the range can come; otherwise what was sent may still be running.
+        let lands_until = match exact.loses_rows && place.is_some() {
+            true => None,
+            false => job.doubt.map(|until| until + exact.insert_max),
+        };
+        refusal(error, lands_until)
     }
 
     async fn send(
@@ -80,47 +83,65 @@ impl Flusher {
         in_doubt: bool,
     ) -> Result<(), clickhouse::Error> {
         let is_stale = sending.is_stale(self.faults.unix_ms());
+        let table = || sending.target.table.clone();
         let Some(place) = place else {
-            if is_stale {
-                return Err(clickhouse::Error::TokenForgotten { table: sending.target.table.clone() });
-            }
-            return self.insert_whole(sending).await.map(|_| ());
+            return match is_stale {
+                true => Err(clickhouse::Error::TokenForgotten { table: table() }),
+                false => self.insert_whole(sending, true).await,
+            };
         };
-        if is_stale {
-            // The token proves nothing any more, and only what is not there may be sent.
-            return self.repair(sending, place).await;
+        if !in_doubt && !is_stale {
+            return self.insert_whole(sending, false).await;
         }
-        let loses_rows = sending.exact.loses_rows;
-        if in_doubt
-            && loses_rows
-            && let Found::All = self.look(sending, place).await?
-        {
-            return Ok(());
+        if sending.exact.loses_rows {
+            // Nothing that was sent before can begin any more, since the lane has waited for that.
+            if self.client.is_running(&sending.query_id_prefix()).await? {
+                return Err(clickhouse::Error::StillRunning { table: table() });
+            }
+            return self.fill(sending, place, is_stale).await;
         }
-        let attempts = self.insert_whole(sending).await?;
-        if loses_rows && (in_doubt || 1 < attempts) {
-            return self.repair(sending, place).await;
+        match self.look(sending, place).await? {
+            Found::All => Ok(()),
+            Found::Some(_) if is_stale => self.fill(sending, place, true).await,
+            Found::Some(_) => self.insert_whole(sending, false).await,
         }
-        Ok(())
     }
 
-    /// Inserts all of the range's rows; gives the number of attempts.
-    async fn insert_whole(&self, sending: &Sending<'_>) -> Result<u32, clickhouse::Error> {
-        let batch = sending.job.sealed.batch.slice(sending.rows.start, sending.rows.len());
-        Ok(self.insert(&sending.insert(batch, 0), sending.target).await?.attempts)
+    /// Inserts all of the range's rows under its own token.
+    async fn insert_whole(&self, sending: &Sending<'_>, repeat: bool) -> Result<(), clickhouse::Error> {
+        let insert = Insert { repeat_doubtful: repeat, ..sending.insert(sending.batch(), 0) };
+        self.insert(&insert, sending.target).await.map(|_| ())
     }
 
-    /// Puts back what an acknowledged insert did not leave in the table.
-    async fn repair(&self, sending: &Sending<'_>, place: &Place) -> Result<(), clickhouse::Error> {
-        for repair in 1..=REPAIRS_MAX {
+    /// Inserts what is not in the table until nothing is missing. The range's own token may have been kept
+    /// without its rows, or be forgotten, so each go but the first has one of its own.
+    async fn fill(
+        &self,
+        sending: &Sending<'_>,
+        place: &Place,
+        is_stale: bool,
+    ) -> Result<(), clickhouse::Error> {
+        for repair in 0..REPAIRS_MAX {
             let Found::Some(present) = self.look(sending, place).await? else { return Ok(()) };
-            let batch = sending.missing(&present)?;
-            tracing::warn!(
-                table = %sending.target.table, range = %sending.planned.range, rows = batch.num_rows(),
-                "the server kept the token of a batch without its rows; they are put back"
-            );
-            METRICS.repaired_rows.with_label_values(&[&sending.target.table]).inc_by(batch.num_rows() as u64);
-            self.insert(&sending.insert(batch, repair), sending.target).await?;
+            let is_whole = present.is_empty() && repair == 0 && !is_stale;
+            let (batch, number) = match is_whole {
+                true => (sending.batch(), 0),
+                false => (sending.missing(&present)?, repair + 1),
+            };
+            if !is_whole {
+                let (table, rows) = (&sending.target.table, batch.num_rows());
+                tracing::warn!(%table, range = %sending.planned.range, rows, "rows that are not there are put back");
+                METRICS.repaired_rows.with_label_values(&[table]).inc_by(rows as u64);
+            }
+            let insert = Insert { repeat_doubtful: false, ..sending.insert(batch, number) };
+            match self.insert(&insert, sending.target).await {
+                Ok(_) => {}
+                Err(error) if error.class() == Class::Data && !present.is_empty() => {
+                    let table = sending.target.table.clone();
+                    return Err(clickhouse::Error::PartlyRefused { table, why: error.to_string() });
+                }
+                Err(error) => return Err(error),
+            }
         }
         match self.look(sending, place).await? {
             Found::All => Ok(()),
@@ -159,19 +180,31 @@ impl Sending<'_> {
         self.exact.token_life.is_some_and(|life| life <= Duration::from_millis(age))
     }
 
-    fn insert(&self, batch: RecordBatch, repair: u32) -> Insert {
-        let source = self.job.sources.first();
-        let token = source.map_or_else(String::new, |source| {
-            let names = (self.exact.group.as_str(), self.exact.name.as_str());
+    fn batch(&self) -> RecordBatch {
+        self.job.sealed.batch.slice(self.rows.start, self.rows.len())
+    }
+
+    fn token(&self, repair: u32) -> String {
+        let names = (self.exact.group.as_str(), self.exact.name.as_str());
+        let token = |source: &Source| {
             token::planned(names, self.planned.lineage, &source.source, self.planned.range, repair)
-        });
+        };
+        self.job.sources.first().map_or_else(String::new, token)
+    }
+
+    /// Begins the query id of every attempt of the range, whoever makes it.
+    fn query_id_prefix(&self) -> String {
+        format!("penstock-{}", self.token(0))
+    }
+
+    fn insert(&self, batch: RecordBatch, repair: u32) -> Insert {
         Insert {
             database: self.target.database.clone(),
             table: self.target.table.clone(),
             batch,
-            query_id_prefix: Some(format!("penstock-{token}")),
-            token,
-            deadline_unix_s: Some(self.lease.deadline_unix_s),
+            query_id_prefix: Some(self.query_id_prefix()),
+            token: self.token(repair),
+            begin_before: Some(self.lease.until.into()),
             give_up_at: Some(self.lease.until.into()),
             quorum: self.exact.quorum,
             ..Insert::default()
@@ -184,8 +217,7 @@ impl Sending<'_> {
             self.job.offset_of(row).is_none_or(|offset| present.binary_search(&offset.0).is_err())
         };
         let mask: BooleanArray = self.rows.clone().map(|row| Some(is_missing(row))).collect();
-        let batch = self.job.sealed.batch.slice(self.rows.start, self.rows.len());
-        filter_record_batch(&batch, &mask)
+        filter_record_batch(&self.batch(), &mask)
             .map_err(|error| clickhouse::Error::Encode(clickhouse::native::Error::from(error)))
     }
 }

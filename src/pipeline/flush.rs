@@ -51,11 +51,13 @@ pub struct Job {
     /// Until when the task may be sent; set whenever it is.
     pub lease: Option<Lease>,
     pub task: Task,
+    /// It is not sent before this.
+    pub not_before: Option<Instant>,
     /// How often it has been parked.
     pub parked: u32,
     /// The search for refused rows, once the batch was refused for its data.
     pub search: Option<Search>,
-    /// An attempt of the task whose outcome is not known may land until then.
+    /// An attempt of the task whose outcome is not known may begin until then.
     pub doubt: Option<Instant>,
 }
 
@@ -156,6 +158,11 @@ impl Job {
 }
 
 impl Target {
+    /// Whether an attempt whose outcome is not known is waited out and looked for before it is repeated.
+    pub fn looks_before_repeating(&self) -> bool {
+        self.exact.as_ref().is_some_and(|exact| exact.loses_rows && exact.columns.is_some())
+    }
+
     /// Where the rows of one partition lie in the table, if it has the columns that say so.
     pub fn place(&self, source: &TopicPartition) -> Option<Place> {
         let exact = self.exact.as_ref()?;

@@ -163,8 +163,12 @@ impl Lane {
         if self.parked.is_some() && 0 < self.in_flight {
             return None;
         }
+        let looks = self.target.looks_before_repeating();
         let lease = |job: &Job| -> Option<Option<Lease>> {
             let Some(planned) = &job.planned else { return Some(None) };
+            if job.not_before.is_some_and(|at| now < at) || (looks && job.doubt.is_some_and(|at| now < at)) {
+                return None;
+            }
             partitions.get(planned.slot)?.plan.as_ref()?.plan.lease(planned.range, now).map(Some)
         };
         let index = self.queue.iter().position(|job| lease(job).is_some())?;
@@ -172,6 +176,13 @@ impl Lane {
         job.lease = lease(&job)?;
         self.in_flight += 1;
         Some(job)
+    }
+
+    /// A batch that has to wait for others of its partition.
+    pub fn push_later(&mut self, mut job: Job, at: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        job.not_before = Some(at);
+        self.queue.push_back(job);
     }
 
     /// A flush ended with its batch done.

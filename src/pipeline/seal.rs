@@ -166,6 +166,7 @@ impl Job {
             sources,
             planned: None,
             lease: None,
+            not_before: None,
             task,
             parked: 0,
             search: None,

@@ -34,6 +34,8 @@ pub enum Outcome {
     Next,
     /// The next task goes after a pause.
     Paused(String),
+    /// The same task goes once earlier batches of its partition are done.
+    Later,
 }
 
 impl Job {
@@ -41,6 +43,9 @@ impl Job {
     pub fn advance(&mut self, flushed: Flushed, partitions: &mut Partitions) -> Outcome {
         if let Flushed::Parked { reason } = flushed {
             return Outcome::Paused(reason);
+        }
+        if self.search.is_none() && matches!(flushed, Flushed::Refused(_)) && !self.is_head(partitions) {
+            return Outcome::Later;
         }
         self.parked = 0;
         self.doubt = None;
@@ -81,6 +86,14 @@ impl Job {
         };
         self.plan_task(partitions);
         pause.map_or(Outcome::Next, Outcome::Paused)
+    }
+
+    /// Whether nothing of its partition is open before it. Only then is it cut into parts, which leave the plan as
+    /// they land; a plan that grew with every part would outgrow what a commit can hold.
+    fn is_head(&self, partitions: &Partitions) -> bool {
+        let Some(planned) = &self.planned else { return true };
+        let owned = partitions.get(planned.slot);
+        owned.and_then(|owned| owned.plan.as_ref()).is_none_or(|p| p.plan.is_head(planned.range))
     }
 
     /// How many rows of it became dead letters.

@@ -267,6 +267,7 @@ fn refused_rows_are_found_by_ranges_that_a_commit_lists() {
         match line.flushed(&mut job, flushed) {
             Outcome::Done => break,
             Outcome::Paused(reason) => panic!("{reason}"),
+            Outcome::Later => panic!("it is the head of the plan"),
             Outcome::Next => {
                 line.lanes[0].push_front(job);
                 assert!(line.next_job(now).is_none(), "the new ranges are not committed yet");
@@ -332,4 +333,22 @@ fn memory_full_of_batches_that_cannot_be_closed_lets_one_partition_read_on() {
     taker.feed(0, 11, "{\"n\":1}");
     taker.feed(0, 12, "{\"n\":1}");
     assert_eq!(taker.stuck(), None);
+}
+
+#[test]
+fn a_batch_is_cut_into_parts_only_once_those_before_it_are_done() {
+    let now = Instant::now();
+    let mut line = planned_line(0, "");
+    for offset in 0..6 {
+        line.feed(0, offset, "{\"n\":1}");
+    }
+    line.commit(now);
+    let mut first = line.next_job(now).unwrap();
+    let mut second = line.next_job(now).unwrap();
+    assert!(matches!(line.flushed(&mut second, refused()), Outcome::Later));
+    line.lanes[0].push_later(second, now + Duration::from_secs(1));
+    assert!(matches!(line.flushed(&mut first, Flushed::Written), Outcome::Done));
+    assert!(line.next_job(now).is_none());
+    let mut second = line.next_job(now + Duration::from_secs(2)).unwrap();
+    assert!(matches!(line.flushed(&mut second, refused()), Outcome::Next));
 }

@@ -34,6 +34,8 @@ use crate::telemetry::metrics::METRICS;
 const TURN_RECORDS_MAX: usize = 1024;
 /// Longest wait for a record, so that answers and ages are looked at in time.
 const POLL_MAX: Duration = Duration::from_millis(20);
+/// Before a refused batch looks again whether those before it are done.
+const LATER: Duration = Duration::from_millis(500);
 /// A member that slept hears what became of it with its next heartbeat, which comes every three seconds.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(4);
 
@@ -241,6 +243,7 @@ impl Worker {
         match job.advance(flushed, &mut self.line.partitions) {
             Outcome::Paused(reason) => lane.park(job, reason, now),
             Outcome::Next => lane.push_front(job),
+            Outcome::Later => lane.push_later(job, now + LATER),
             Outcome::Done => {
                 lane.done();
                 for source in &job.sources {

@@ -3,17 +3,19 @@
 //! Refuses to know Kafka: batches and tokens only. Servers as in `clickhouse`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use penstock::clickhouse::{Class, Client, Compression, Config, Insert, Quorum};
 use penstock::units::Span;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::clickhouse::{batch, config, fresh, into, ints};
 
-fn unix_s() -> i64 {
-    i64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap()
+/// The same with a time by which the server has to begin.
+fn in_time(insert: Insert) -> Insert {
+    Insert { begin_before: Some(Instant::now() + Duration::from_secs(60)), ..insert }
 }
 
 const REMEMBERS: &str = "ENGINE = MergeTree ORDER BY k SETTINGS non_replicated_deduplication_window = 100";
@@ -28,18 +30,16 @@ async fn after_its_deadline_the_server_takes_nothing() {
     let client = fresh("penstock_deadline", config()).await;
     client.execute(&format!("CREATE TABLE t (k Int32, d UInt8 DEFAULT 9) {REMEMBERS}"), &[]).await.unwrap();
     let rows = || into("t", ints((0..2_500_000).collect()));
-    // What this host refuses by its own clock is not sent, so the statement goes by hand.
-    let late = "INSERT INTO t (k) SELECT * FROM input('k Int32') WHERE NOT throwIf(now() > toDateTime(5), \
-                'penstock deadline') FORMAT TSV\n1\n";
-    let error = client.execute(late, &[]).await.unwrap_err();
-    assert_eq!((error.exception(), error.class()), (Some(395), Class::Later), "{error}");
-    let error = client.insert(&Insert { deadline_unix_s: Some(unix_s() - 1), ..rows() }).await.unwrap_err();
+    let late =
+        Insert { settings: vec![("param_begin_before".to_owned(), "5".to_owned())], ..in_time(rows()) };
+    let error = client.insert(&late).await.unwrap_err();
+    assert!(error.deadline_passed() && !error.outcome_unknown(), "the server itself refuses: {error}");
+    let error = client.insert(&Insert { begin_before: Some(Instant::now()), ..rows() }).await.unwrap_err();
     assert!(error.deadline_passed() && !error.outcome_unknown(), "{error}");
     assert_eq!(counts(&client, "t").await, [json!(0), json!(0)]);
 
-    let in_time = Insert { deadline_unix_s: Some(unix_s() + 60), ..rows() };
-    client.insert(&in_time).await.unwrap();
-    client.insert(&in_time).await.unwrap();
+    client.insert(&in_time(rows())).await.unwrap();
+    client.insert(&in_time(rows())).await.unwrap();
     client.insert(&rows()).await.unwrap();
     assert_eq!(
         counts(&client, "t").await,
@@ -57,7 +57,7 @@ async fn a_data_error_stays_one_with_a_deadline() {
     let client = fresh("penstock_deadline_data", config()).await;
     let ddl = "CREATE TABLE t (k Int32, CONSTRAINT small CHECK k < 10) ENGINE = MergeTree ORDER BY k";
     client.execute(ddl, &[]).await.unwrap();
-    let insert = Insert { deadline_unix_s: Some(unix_s() + 60), ..into("t", ints(vec![1, 50])) };
+    let insert = in_time(into("t", ints(vec![1, 50])));
     let error = client.insert(&insert).await.unwrap_err();
     assert_eq!((error.class(), error.exception(), error.deadline_passed()), (Class::Data, Some(469), false));
 }
@@ -87,9 +87,8 @@ async fn a_wide_table_has_its_statement_in_the_body() {
         client.execute(&ddl, &[]).await.unwrap();
         let values: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
         let columns = || names.iter().map(|name| (name.as_str(), "Int64", values.clone())).collect();
-        for deadline_unix_s in [None, Some(unix_s() + 60)] {
-            client.insert(&Insert { deadline_unix_s, ..into("t", batch(columns())) }).await.unwrap();
-        }
+        client.insert(&into("t", batch(columns()))).await.unwrap();
+        client.insert(&in_time(into("t", batch(columns())))).await.unwrap();
         let rows = client.query(&format!("SELECT count(), sum(`{}`) FROM t", names[899]), &[]).await.unwrap();
         assert_eq!(rows.rows, [[json!(6), json!(12)]]);
     }

@@ -270,7 +270,7 @@ impl Owner {
     }
 
     fn settle(&mut self) {
-        self.plan.settle(&self.watermark));
+        self.plan.settle(&self.watermark);
     }
 
     /// Sends a batch, if it may be sent.
