@@ -126,7 +126,7 @@ async fn serve(socket: TcpStream, script: &Script, seen: &Mutex<Vec<Request>>, h
         } else if text == "SELECT 1" {
             Reply::ok("1\n")
         } else if text.contains("system.settings") {
-            Reply::ok("max_insert_block_size\ndeduplicate_insert\n")
+            Reply::ok("max_insert_block_size\ndeduplicate_insert\n1790000000000\n")
         } else {
             script(&request)
         };

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::catalogue::Act;
-use crate::harness::wait_until;
-use crate::options::Engine;
+use crate::harness::{Penstock, wait_until};
+use crate::options::{Engine, Mode};
 use crate::plan::{Dice, Step};
 use crate::producers::Publisher;
 use crate::proxy::Passage;
@@ -160,12 +160,25 @@ fn metadata_garbled(world: &World, step: &Step) -> bool {
         if !world.pause(Duration::from_secs(30), set) {
             return false;
         }
+        if world.options.mode == Mode::ExactlyOnce && step.draw % 4 == 3 {
+            mend_plans(world);
+        }
         for ((partition, from, _), (_, end)) in offsets.iter().zip(&ends) {
             // What was planned is forgotten, and what of it has landed lands again.
             world.ledger.moved((incarnation, *partition), *from, *end, true);
         }
         true
     })
+}
+
+/// What the hint of a halted partition says: look at the damaged plans, then drop them.
+fn mend_plans(world: &World) {
+    let (code, shown) = Penstock::output(&world.config, &["ledger", "show"], DEADLINE);
+    assert_eq!(code, Some(3), "a damaged plan is told: {shown}");
+    let rewind =
+        ["ledger", "rewind", "--topic", &world.topic, "--all-partitions", "--to", "committed", "--yes"];
+    let (code, said) = Penstock::output(&world.config, &rewind, DEADLINE);
+    assert_eq!(code, Some(0), "{said}");
 }
 
 /// A view behind the table that fails each INSERT after the table has its rows.
