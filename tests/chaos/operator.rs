@@ -121,9 +121,12 @@ fn offsets_moved(world: &World, step: &Step, back: bool) -> bool {
         }
         for (((partition, to, _), (_, committed)), (_, end)) in offsets.iter().zip(&committed).zip(&ends) {
             // What was planned and not committed as done may have landed, and is planned anew.
-            let (from, to) = if back { (*to, *end) } else { (*committed, *to) };
-            world.ledger.moved((incarnation, *partition), from, to, back);
+            world.ledger.moved((incarnation, *partition), (*to).min(*committed), *end, true);
+            if !back {
+                world.ledger.moved((incarnation, *partition), *committed, *to, false);
+            }
         }
+        world.note("operator", &format!("offsets {committed:?} became {offsets:?}"));
         true
     })
 }

@@ -313,7 +313,10 @@ impl Kafka {
         for partition in partitions {
             asked.add_partition(topic, *partition);
         }
-        consumer.committed_offsets(asked, REQUEST_TIME_MAX)
+        let answer = consumer.committed_offsets(asked, REQUEST_TIME_MAX)?;
+        // What cannot be told is no "nothing is committed".
+        answer.elements().iter().try_for_each(|element| element.error())?;
+        Ok(answer)
     }
 }
 
