@@ -64,8 +64,6 @@ pub enum Error {
     TokenForgotten { table: String },
     #[error("an earlier insert of the same rows into {table} is still running")]
     StillRunning { table: String },
-    #[error("some rows of a batch are in {table}, and the others are refused: {why}")]
-    PartlyRefused { table: String, why: String },
     #[error("the client is closed")]
     Closed,
 }
@@ -97,7 +95,6 @@ impl Error {
             | Error::RowsMissing { .. }
             | Error::TokenForgotten { .. }
             | Error::StillRunning { .. }
-            | Error::PartlyRefused { .. }
             | Error::GateShut(_)
             | Error::Answer { .. }
             | Error::DeadlinePassed { .. }
@@ -219,7 +216,6 @@ impl Error {
             Error::RowsMissing { .. } => "data.rows_missing",
             Error::TokenForgotten { .. } => "data.token_forgotten",
             Error::StillRunning { .. } => "operational.still_running",
-            Error::PartlyRefused { .. } => "data.partly_refused",
             Error::Closed => "operational.closed",
         }
     }
@@ -259,9 +255,6 @@ impl Error {
             }
             Error::NoTimeLeft => "the call waited too long for its turn: see why the server is slow",
             Error::StillRunning { .. } => "it ends by itself; look at the server's load if it takes long",
-            Error::PartlyRefused { .. } => {
-                "find out what changed between the two; drop the constraint or correct the rows by hand"
-            }
             Error::TokenForgotten { .. } => {
                 "look by hand what landed, then `penstock ledger rewind`; columns from: $partition and $offset \
                  let penstock look by itself"

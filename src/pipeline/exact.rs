@@ -60,10 +60,7 @@ impl Flusher {
             let (range, rows, error) = (planned.range, sending.rows.len(), sent.as_ref().err());
             tracing::debug!(source = %source.source, %range, rows, in_doubt, error = ?error.map(ToString::to_string), "planned range sent");
         }
-        let Err(error) = sent else {
-            job.doubt = None;
-            return Flushed::Written;
-        };
+        let Err(error) = sent else { return Flushed::Written };
         if error.is_doubtful() {
             let begins_until = Instant::now() + BEGIN_MAX + CLOCK_STEP;
             job.doubt = Some(begins_until.min(lease.until + CLOCK_STEP));
@@ -134,14 +131,7 @@ impl Flusher {
                 METRICS.repaired_rows.with_label_values(&[table]).inc_by(rows as u64);
             }
             let insert = Insert { repeat_doubtful: false, ..sending.insert(batch, number) };
-            match self.insert(&insert, sending.target).await {
-                Ok(_) => {}
-                Err(error) if error.class() == Class::Data && !present.is_empty() => {
-                    let table = sending.target.table.clone();
-                    return Err(clickhouse::Error::PartlyRefused { table, why: error.to_string() });
-                }
-                Err(error) => return Err(error),
-            }
+            self.insert(&insert, sending.target).await?;
         }
         match self.look(sending, place).await? {
             Found::All => Ok(()),

@@ -48,7 +48,10 @@ impl Job {
             return Outcome::Later;
         }
         self.parked = 0;
-        self.doubt = None;
+        // What was refused in doubt goes on in doubt: some of its rows may be there, and each part is looked for.
+        if !matches!(flushed, Flushed::Refused(_)) && self.search.is_none() {
+            self.doubt = None;
+        }
         if !matches!(flushed, Flushed::Refused(_)) {
             self.settle_task(partitions);
         }

@@ -4,6 +4,7 @@
 //! at what came back. All that it holds is bounded by the memory budget and by the limits of its lanes.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -273,9 +274,15 @@ impl Worker {
             let (sink, answer_to) = (self.flusher.letters.clone(), self.answer_to.clone());
             let faults = self.flusher.faults.clone();
             sink.enter();
+            faults.point(Point::DeadLetterSent);
+            let mut delivery = Box::pin(async move { sink.deliver(letter).await });
+            // Begun here, so that letters enter the client's queue in their records' order.
+            let _context = self.runtime.enter();
+            let begun = delivery.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             self.runtime.spawn(async move {
-                faults.point(Point::DeadLetterSent);
-                sink.deliver(letter).await;
+                if begun.is_pending() {
+                    delivery.await;
+                }
                 faults.point(Point::DeadLetterAcked);
                 drop(permit);
                 // The receiver is gone only when the worker has ended, which then commits nothing more.

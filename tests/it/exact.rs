@@ -122,3 +122,82 @@ fn a_zombie_changes_nothing() {
     expect_no_doubles(&scene);
     scene.expect_committed(Duration::from_secs(5));
 }
+
+/// Ends the process at this place of the line, the first time that it is come to.
+fn run_to_crash(scene: &Scene, place: &str) {
+    let config = scene.config.clone().set("faults.crash_at", place);
+    let mut process = Penstock::run(&config);
+    assert_eq!(process.wait_exit(DEADLINE), None, "it died at {place}: {}", process.log());
+}
+
+/// Lets it run until everything is committed; gives what these metrics say then.
+fn recover(scene: &Scene, metrics: &[&str]) -> Vec<f64> {
+    let mut process = Penstock::run(&scene.config);
+    scene.expect_committed(DEADLINE);
+    let level = process.metric("penstock_delivery_level", &["level=\"exact\""]);
+    assert_eq!(level, Some(1.0), "what is promised is told");
+    assert!(process.health().is_some_and(|(_, body)| body.contains("\"events\":\"exact\"")));
+    let values = metrics.iter().map(|name| process.metric(name, &[]).unwrap_or(0.0)).collect();
+    process.sigterm();
+    assert_eq!(process.wait_exit(DEADLINE), Some(0));
+    values
+}
+
+/// A scene whose leases are over soon after a crash.
+fn quick_scene(servers: &Servers) -> Scene {
+    let mut scene = exact_scene(&servers.kafka, &servers.clickhouse);
+    scene.config = scene.config.set("clickhouse.insert_timeout", "3s").set("exactly_once.lease", "6s");
+    scene
+}
+
+#[test]
+fn rows_whose_token_was_kept_without_them_are_put_back() {
+    let mut scene = quick_scene(Servers::shared());
+    scene.publish(50);
+    run_to_crash(&scene, "batch_settled");
+    assert!(0 < scene.landed());
+    // The table remembers the tokens of rows that are deleted, as after a kill between token and part.
+    let table = format!("{}.events", scene.database.name);
+    scene.ch.query(&format!("ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 2"));
+    assert_eq!(scene.landed(), 0);
+    assert!(0.0 < recover(&scene, &["penstock_repaired_rows_total"])[0]);
+    scene.expect_all(Duration::from_secs(5));
+    expect_no_doubles(&scene);
+}
+
+#[test]
+fn what_landed_before_a_crash_is_found_and_not_sent_again() {
+    let mut scene = quick_scene(Servers::shared());
+    scene.publish(50);
+    run_to_crash(&scene, "batch_settled");
+    let values = recover(&scene, &["penstock_read_backs_total", "penstock_repaired_rows_total"]);
+    assert!(0.0 < values[0] && values[1] == 0.0, "{values:?}");
+    scene.expect_all(Duration::from_secs(5));
+    expect_no_doubles(&scene);
+}
+
+#[test]
+fn a_planned_batch_whose_records_are_gone_is_told_and_the_rest_lands() {
+    let mut scene = quick_scene(Servers::shared());
+    scene.publish(50);
+    run_to_crash(&scene, "intent_committed");
+    let first: Vec<(i32, i64)> = (0..PARTITIONS).map(|partition| (partition, 10)).collect();
+    scene.kafka.delete_records(&scene.topic, &first).unwrap();
+    let values = recover(&scene, &["penstock_replay_gone_records_total", "penstock_replayed_batches_total"]);
+    assert!(0.0 < values[0] && 0.0 < values[1], "{values:?}");
+    assert_eq!(scene.sql("count(), uniqExact(_partition, _offset), min(_offset)"), "160\t160\t10");
+}
+
+#[test]
+fn less_than_what_is_demanded_is_refused_with_what_to_change() {
+    let servers = Servers::shared();
+    let scene = Scene::new(&servers.kafka, &servers.clickhouse);
+    let config = scene.config.clone().set("delivery", "exactly_once");
+    let (code, log) = Penstock::output(&config, &["run", "--stop-at-end"], DEADLINE);
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("exactly_once.level_min"), "{log}");
+    assert!(log.contains("non_replicated_deduplication_window"), "{log}");
+    let config = config.set("exactly_once.level_min", "at_least_once");
+    let (code, log) = Penstock::output(&config, &["run", "--stop-at-end"], DEADLINE);
+    assert_eq!(code, Some(0), "{log}");
+}
