@@ -2,7 +2,7 @@
 //! rebuilds the same batches.
 //!
 //! Refuses to decide anything. What is written parses back to the same; what was cut short, changed or
-//! written by a newer version is an error and never taken for "no plan" (invariant I12).
+//! written by a newer version is an error and never taken for "no plan" (invariant I14).
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! Refuses to know Kafka's client and ClickHouse's: positions and tickets only. `at_least_once` rests on
 //! one rule kept by [`Watermark`]: an offset may be committed only when everything below it is settled
 //! (invariant I1). `exactly_once` adds a [`Plan`] of what may have been sent, which travels with the commits as a
-//! [`ledger`] (invariant I12). [`token`] names a batch by what is in it, so that a repeated insert of the same batch
+//! [`ledger`] (invariant I14). [`token`] names a batch by what is in it, so that a repeated insert of the same batch
 //! can be recognised by the server; [`Tally`] counts what became of each offset, for the audit.
 
 pub mod ledger;
