@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use crate::clickhouse::inspect::Role;
 use crate::clickhouse::{Client, Conditions, Freshness, Inspection, Judgement, Level, Quorum, level};
 use crate::config::Config;
 use crate::kafka;
@@ -69,8 +70,10 @@ fn exact(config: &Config, table: &Table, inspection: &Inspection) -> Exact {
     let database = table.database.as_ref().unwrap_or(&config.clickhouse.database);
     let facts = inspection.tables.first();
     let is_replicated = facts.is_some_and(|facts| 0 < facts.replicas || facts.engine.starts_with("Shared"));
-    // Where rows vanish by themselves, one that is not there says nothing.
-    let keeps_rows = facts.is_some_and(|facts| !facts.merges_rows && !facts.expires_rows);
+    // Where rows vanish by themselves, one that is not there says nothing; and where views hang on the table, one
+    // that is there does not say that the views have it, which only sending it again makes sure of.
+    let has_views = inspection.tables.iter().any(|facts| matches!(facts.role, Role::ViewTarget { .. }));
+    let keeps_rows = facts.is_some_and(|facts| !facts.merges_rows && !facts.expires_rows) && !has_views;
     Exact {
         group: config.kafka.group.clone(),
         name: format!("{database}.{}", table.name),

@@ -65,7 +65,7 @@ impl Lane {
             free: Vec::new(),
             decoder,
             taken: 0,
-            limits: limits,
+            limits,
             budget: Arc::clone(budget),
             pace: None,
             paced_until: None,
