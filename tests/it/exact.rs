@@ -191,7 +191,7 @@ fn a_planned_batch_whose_records_are_gone_is_told_and_the_rest_lands() {
 #[test]
 fn less_than_what_is_demanded_is_refused_with_what_to_change() {
     let servers = Servers::shared();
-    let mut scene = Scene::new(&servers.kafka, &servers.clickhouse);
+    let scene = Scene::new(&servers.kafka, &servers.clickhouse);
     let config = scene.config.set("delivery", "exactly_once");
     let (code, log) = Penstock::output(&config, &["run", "--stop-at-end"], DEADLINE);
     assert_eq!(code, Some(2), "{log}");
