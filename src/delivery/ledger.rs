@@ -166,8 +166,8 @@ fn hex(text: &str, digits: usize) -> Option<u64> {
     u64::from_str_radix(text, 16).ok().filter(|_| fits)
 }
 
-/// FNV-1a, 32 bits.
-fn checksum(text: &str) -> u32 {
+/// FNV-1a, 32 bits: tells texts apart that changed by accident.
+pub fn checksum(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

@@ -31,6 +31,7 @@ use crate::batch::{self, Budget, PartitionBy};
 use crate::clickhouse;
 use crate::dead_letter::{self, Sink};
 use crate::decode::{self, Decoder};
+use crate::delivery::ledger::checksum;
 use crate::faults::Faults;
 use crate::kafka::admin::{Purpose, check_topics};
 use crate::kafka::{self, Consumer, Producer};
@@ -306,10 +307,9 @@ fn target(parts: &Parts, table: &Table, valve: &Arc<Valve>) -> Result<Arc<Target
     }))
 }
 
-/// Tells plans apart that were made by other table files or from other records (FNV-1a, 32 bits).
+/// Tells plans apart that were made by other table files or from other records.
 fn fingerprint(table: &Table, kafka: &kafka::Config) -> u32 {
-    let text = format!("{}\n{:?}\n{:?}", ddl::create_table(table, false), table.topics, kafka.isolation);
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    checksum(&format!("{}\n{:?}\n{:?}", ddl::create_table(table, false), table.topics, kafka.isolation))
 }
 
 /// Which table takes which topic, by its index. Patterns stand for the topics that match them now; dead-letter
