@@ -91,7 +91,7 @@ impl ClientContext for Context {
                 all.push(Progress {
                     source: TopicPartition { topic: Arc::clone(&name), partition: Partition(*number) },
                     end: Offset(end),
-                    caught_up: end <= p.next_offset && p.fetchq_cnt == 0,
+                    caught_up: end <= p.next_offset && p.fetchq_cnt == 0 && p.fetch_state == "active",
                 });
             }
         }

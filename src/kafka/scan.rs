@@ -87,6 +87,14 @@ struct Open {
     end: i64,
 }
 
+/// Whether a range of one partition holds no record any more that this group would be handed. Blocks, for a minute
+/// at most after the last sign of life.
+pub fn is_empty(config: &Config, source: &TopicPartition, range: OffsetRange) -> Result<bool, Error> {
+    let stretch = Stretch { partition: source.partition, range };
+    let mut scan = Scan::start(config, &source.topic, &[stretch], CancellationToken::new())?;
+    Ok(scan.next_record()?.is_none())
+}
+
 impl Scan {
     /// Starts to read these stretches, which must lie within the topic's extent.
     pub fn start(

@@ -43,6 +43,8 @@ pub struct Owned {
     pub first: Option<Offset>,
     pub end: Option<Offset>,
     pub caught_up: bool,
+    /// Looks at the statistics in a row that found everything read, without a record in between.
+    pub quiet_looks: u32,
     pub since: Instant,
     /// Since they were last reported.
     pub counts: Counts,
@@ -68,6 +70,7 @@ impl Owned {
         self.first.get_or_insert(record.offset);
         self.last_ms = record.timestamp_ms.or(self.last_ms);
         self.caught_up = false;
+        self.quiet_looks = 0;
         self.counts.records += 1;
         self.judged.records += 1;
         self.counts.bytes += record.bytes().unsigned_abs();
@@ -148,6 +151,7 @@ impl Partitions {
             first: None,
             end: None,
             caught_up: false,
+            quiet_looks: 0,
             since: now,
             counts: Counts::default(),
         };

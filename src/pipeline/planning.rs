@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::delivery::Plan;
 use crate::delivery::ledger::Read;
 use crate::delivery::plan::{Diverged, Planned};
-use crate::record::{Offset, Record};
+use crate::record::{Offset, OffsetRange, Record};
 
 #[derive(Debug)]
 pub struct Planning {
@@ -73,6 +73,12 @@ impl Planning {
     /// The offset at which the stretch has to end, if a former owner planned it.
     pub fn boundary(&self) -> Option<Offset> {
         self.boundary
+    }
+
+    /// What is left to be read of the stretch that a former owner planned.
+    pub fn unread(&self) -> Option<OffsetRange> {
+        let range = OffsetRange { first: self.position?, next: self.boundary? };
+        (range.first < range.next).then_some(range)
     }
 
     /// Whether the stretch may end now.

@@ -4,19 +4,21 @@
 //! holds every commit that the last owner was or will be told of; a plan that cannot be read halts its
 //! partition.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
 use super::Error;
 use super::planning::Planning;
+use super::seal::Batch;
 use super::worker::{Answer, Worker};
-use crate::batch::Slot;
+use crate::batch::{Slot, Trigger};
 use crate::delivery::plan::Terms;
 use crate::delivery::{Ledger, Lineage, Plan};
 use crate::faults::Point;
 use crate::kafka;
-use crate::record::{Offset, TopicPartition};
+use crate::record::{Offset, OffsetRange, TopicPartition};
 
 /// How long the coordinator may take for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -115,6 +117,39 @@ impl Worker {
         let plan = Plan::begin(terms, base, ledger, Lineage(rand::rng().random()));
         owned.plan = Some(Planning::new(plan, former_until));
         Some(base)
+    }
+}
+
+impl Worker {
+    /// Has somebody look whether the range holds records. The answer comes as [`Answer::Gone`].
+    pub(super) fn ask_whether_gone(&self, slot: Slot, source: TopicPartition, range: OffsetRange) {
+        let (kafka, answer_to) = (Arc::clone(&self.flusher.kafka), self.answer_to.clone());
+        self.runtime.spawn_blocking(move || {
+            let gone = kafka::scan::is_empty(&kafka, &source, range);
+            // Without a receiver the worker has ended.
+            let _ = answer_to.blocking_send(Answer::Gone(slot, range, gone));
+        });
+    }
+
+    /// Ends a stretch whose last records are gone; asks again later if they are not, or nobody could tell.
+    pub(super) fn cut_what_is_gone(
+        &mut self,
+        slot: Slot,
+        range: OffsetRange,
+        gone: Result<bool, kafka::Error>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let Some(owned) = self.line.partitions.get_mut(slot) else { return Ok(()) };
+        owned.quiet_looks = 0;
+        let unread = owned.plan.as_ref().and_then(Planning::unread);
+        match gone {
+            Ok(true) if unread == Some(range) => self.line.seal(Batch::Of(slot), Trigger::Replay, now),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(source = %owned.source, %range, %error, "whether planned records are gone is not known yet");
+                Ok(())
+            }
+        }
     }
 }
 

@@ -20,7 +20,6 @@ use super::lane::Lane;
 use super::recover::{Found, Takeover};
 use super::regulate::Regulator;
 use super::report::{Reporter, report_written};
-use super::seal::Batch;
 use super::search::Outcome;
 use super::{Error, Line};
 use crate::batch::{Slot, Trigger};
@@ -28,7 +27,7 @@ use crate::delivery::Ticket;
 use crate::faults::Point;
 use crate::kafka::context::{Notice, Progress};
 use crate::kafka::{self, Consumer, Event};
-use crate::record::TopicPartition;
+use crate::record::{OffsetRange, TopicPartition};
 use crate::telemetry::metrics::METRICS;
 
 /// Records taken in between two looks at everything else.
@@ -37,6 +36,8 @@ const TURN_RECORDS_MAX: usize = 1024;
 const POLL_MAX: Duration = Duration::from_millis(20);
 /// Before a refused batch looks again whether those before it are done.
 const LATER: Duration = Duration::from_millis(500);
+/// Looks at the statistics, one a second, that have to find nothing more before it is asked what is gone.
+const GONE_LOOKS: u32 = 3;
 /// A member that slept hears what became of it with its next heartbeat, which comes every three seconds.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(4);
 
@@ -88,6 +89,8 @@ pub enum Answer {
     Committed(Result<(), kafka::Error>),
     /// What the last owners of partitions committed.
     Found(Takeover, Found),
+    /// Whether a range that a former owner planned holds no record any more.
+    Gone(Slot, OffsetRange, Result<bool, kafka::Error>),
 }
 
 impl Worker {
@@ -160,7 +163,10 @@ impl Worker {
         match notice {
             Notice::Assigned(partitions) => self.assign(&partitions, now),
             Notice::Revoked { partitions, lost } => self.revoke(partitions, lost, now),
-            Notice::Progress(all) => self.progress(all, now),
+            Notice::Progress(all) => {
+                self.progress(all);
+                Ok(())
+            }
         }
     }
 
@@ -197,27 +203,31 @@ impl Worker {
     }
 
     /// Takes over what the statistics say of the ends of the partitions.
-    fn progress(&mut self, all: Vec<Progress>, now: Instant) -> Result<(), Error> {
+    fn progress(&mut self, all: Vec<Progress>) {
         for one in all {
             let Some(slot) = self.line.partitions.slot_of(&one.source) else { continue };
             let Some(owned) = self.line.partitions.get_mut(slot) else { continue };
             owned.end = Some(one.end);
             owned.caught_up = one.caught_up;
-            // What a former owner planned may end with records that are gone.
-            let boundary = owned.plan.as_ref().and_then(|planning| planning.boundary());
-            if one.caught_up && boundary.is_some_and(|boundary| boundary <= one.end) {
-                self.line.seal(Batch::Of(slot), Trigger::Replay, now)?;
+            owned.quiet_looks = if one.caught_up { owned.quiet_looks + 1 } else { 0 };
+            // What a former owner planned may end with records that are gone. The statistics only make one ask: those
+            // of a partition that has just been assigned may still tell of its last assignment.
+            let unread = owned.plan.as_ref().and_then(|planning| planning.unread());
+            if owned.quiet_looks == GONE_LOOKS
+                && let Some(range) = unread.filter(|range| range.next <= one.end)
+            {
+                self.ask_whether_gone(slot, one.source, range);
             }
         }
         let everything = self.was_assigned && self.line.partitions.iter().all(|owned| owned.caught_up);
         self.caught_up_looks = if everything { self.caught_up_looks + 1 } else { 0 };
-        Ok(())
     }
 
     /// Acts on what a task has come to. Offsets complete here and nowhere else.
     pub fn settle(&mut self, answer: Answer, now: Instant) -> Result<(), Error> {
         match answer {
             Answer::Found(takeover, found) => return self.take_over(takeover, found, now),
+            Answer::Gone(slot, range, gone) => return self.cut_what_is_gone(slot, range, gone, now),
             Answer::Committed(result) => self.commits.answered(result, &mut self.line.partitions)?,
             Answer::Buried { slot, ticket } => {
                 self.line.totals.dead_letters(1);

@@ -182,7 +182,9 @@ fn rows_of_records_that_were_compacted_away_are_no_surplus() {
     };
     (0..10).for_each(|n| publish(&scene, n));
     scene.run_to_end();
-    assert_eq!(scene.sql("count()"), "10");
+    // The broker may have begun already.
+    let rows: u64 = scene.sql("count()").parse().unwrap();
+    assert!((1..=10).contains(&rows), "{rows} rows");
     // Closed segments only are compacted, and a record closes the one before its own.
     let mut n = 10;
     wait_until(DEADLINE, "the topic is compacted", || {
@@ -192,8 +194,14 @@ fn rows_of_records_that_were_compacted_away_are_no_surplus() {
     });
     let (code, found) = report(&scene, &[]);
     assert_eq!(code, Some(0), "{found:#}");
-    assert_eq!(total(&found), [0, 10, 10, 0, 0, 0, 0, 0], "{found:#}");
-    assert_eq!(found["total"]["rows_of_old"], 10);
+    let expected = total(&found);
+    assert_eq!(expected[..3], [0, rows, rows], "{found:#}");
+    assert_eq!(
+        expected.iter().sum::<u64>(),
+        10 + rows,
+        "each offset is a row of old or no record: {found:#}"
+    );
+    assert_eq!(found["total"]["rows_of_old"], rows);
 }
 
 #[test]
