@@ -27,6 +27,7 @@ mod line;
 mod pressure;
 mod protocol;
 mod readback;
+mod reload;
 mod start;
 mod telemetry;
 mod tidy;
