@@ -10,6 +10,7 @@ pub mod ledger;
 mod levels;
 pub mod progress;
 pub mod query;
+mod reload;
 pub mod run;
 pub mod tables;
 

@@ -9,9 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
+use super::reload::{Line, Reload};
 use super::{Error, connect, levels, runtime, tables};
 use crate::clickhouse::Client;
-use crate::config::{Config, Loaded, check_sources};
+use crate::config::{Config, Inputs, Loaded, check_sources};
 use crate::faults::Faults;
 use crate::pipeline::config::Delivery;
 use crate::pipeline::{Parts, Pipeline, Snapshot, Summary};
@@ -28,7 +29,7 @@ pub struct Options {
 }
 
 /// Runs until a signal, or to the end of what was published. Gives how it ended.
-pub fn run(loaded: &Loaded, options: Options) -> Result<Summary, Error> {
+pub fn run(inputs: &Inputs, loaded: &Loaded, options: Options) -> Result<Summary, Error> {
     let config = &loaded.config;
     logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
     METRICS.config_info.with_label_values(&[&loaded.fingerprint()]).set(1);
@@ -39,8 +40,16 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Summary, Error> {
     let result = runtime()?.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(&shutdown)?;
+        let reload = Reload::new(inputs, loaded)?;
         match prepare(config, options, health.clone(), &shutdown).await? {
-            Some(prepared) => ingest(prepared, options, shutdown).await,
+            Some((pipeline, line)) => {
+                let client = line.client.clone();
+                // Beside the line, which may end at any time.
+                let reloads = tokio::spawn(reload.run(line));
+                let summary = ingest((pipeline, client), options, shutdown).await;
+                reloads.abort();
+                summary
+            }
             // Asked to end before anything was taken in.
             None => Ok(Summary { drained: true, totals: Snapshot::default() }),
         }
@@ -56,7 +65,7 @@ async fn prepare(
     options: Options,
     health: Health,
     shutdown: &CancellationToken,
-) -> Result<Option<(Pipeline, Client)>, Error> {
+) -> Result<Option<(Pipeline, Line)>, Error> {
     let tables = tables::load(config)?;
     let topics = tables.iter().flat_map(|table| table.topics.iter().map(String::as_str));
     let topics = topics.filter(|topic| !topic.starts_with('^'));
@@ -91,11 +100,12 @@ async fn prepare(
         faults: Faults::new(&config.faults),
         stop_at_end: options.stop_at_end,
         exact,
-        tables,
+        tables: tables.clone(),
         client: client.clone(),
-        health,
+        health: health.clone(),
     })?;
-    Ok(Some((pipeline, client)))
+    let line = Line { control: pipeline.control(), client, health, tables };
+    Ok(Some((pipeline, line)))
 }
 
 async fn ingest(

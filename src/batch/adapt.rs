@@ -165,6 +165,11 @@ impl Controller {
         }
     }
 
+    /// Goes on with other settings from what is known of the table.
+    pub fn set_config(&mut self, config: &Config) {
+        self.config = config.clone();
+    }
+
     /// Takes over which share of the group this process is, from what is known of the members.
     pub fn set_share(&mut self, own: usize, members: usize) {
         self.share = own.max(1) as f64 / members.max(own).max(1) as f64;

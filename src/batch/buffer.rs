@@ -27,6 +27,8 @@ pub enum Trigger {
     /// A former owner closed it there.
     Replay,
     Revoke,
+    /// The table file has changed.
+    Reload,
     Shutdown,
 }
 
@@ -39,6 +41,7 @@ impl Trigger {
             Trigger::Memory => "memory",
             Trigger::Replay => "replay",
             Trigger::Revoke => "revoke",
+            Trigger::Reload => "reload",
             Trigger::Shutdown => "shutdown",
         }
     }

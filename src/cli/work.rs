@@ -13,7 +13,7 @@ use super::args::{
 use super::{Exit, Failure, Global, Output, output};
 use crate::app;
 use crate::app::generate::{Options, Source};
-use crate::config::{Loaded, load};
+use crate::config::{Inputs, Loaded, load};
 
 impl From<app::Error> for Failure {
     fn from(error: app::Error) -> Self {
@@ -27,6 +27,7 @@ impl From<app::Error> for Failure {
 
 /// What every one of these commands works with.
 pub struct Call<'a> {
+    pub inputs: Inputs,
     pub loaded: Loaded,
     pub output: Output,
     pub out: &'a mut dyn Write,
@@ -38,8 +39,9 @@ impl<'a> Call<'a> {
         environment: Vec<(String, String)>,
         out: &'a mut dyn Write,
     ) -> Result<Call<'a>, Failure> {
-        let loaded = load(&global.inputs(environment)).map_err(Failure::wrong_use)?;
-        Ok(Call { loaded, output: global.output, out })
+        let inputs = global.inputs(environment);
+        let loaded = load(&inputs).map_err(Failure::wrong_use)?;
+        Ok(Call { inputs, loaded, output: global.output, out })
     }
 
     /// Prints the value as JSON or the text, whichever was asked for.
@@ -58,7 +60,7 @@ impl<'a> Call<'a> {
             Progress::Never => Some(false),
         };
         let options = app::run::Options { stop_at_end: args.stop_at_end, progress };
-        let summary = app::run::run(&self.loaded, options)?;
+        let summary = app::run::run(&self.inputs, &self.loaded, options)?;
         Ok(if summary.drained { Exit::Done } else { Exit::NotDrained })
     }
 

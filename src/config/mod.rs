@@ -22,7 +22,7 @@ pub use load::{Inputs, load};
 pub use reference::reference;
 pub use validate::check_sources;
 
-use crate::pipeline::config::{Delivery, ExactlyOnce, Limits, Shutdown, Tables};
+use crate::pipeline::config::{Delivery, ExactlyOnce, Limits, Reload, Shutdown, Tables};
 use crate::{audit, batch, clickhouse, dead_letter, decode, kafka, telemetry};
 
 /// Settings of penstock. Everything has a default; sizes are written as `64MiB`, times as `5s`.
@@ -51,6 +51,8 @@ pub struct Config {
     pub audit: audit::Config,
     /// Ceilings of speed, for sources and targets that must be spared.
     pub limits: Limits,
+    /// Taking over a changed configuration file or table file while running; SIGHUP always does.
+    pub reload: Reload,
     /// What operators see.
     pub telemetry: telemetry::Config,
     /// How the process stops.

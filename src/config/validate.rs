@@ -255,6 +255,7 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("batch.pressure.age_max", config.batch.pressure.age_max),
         ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
         ("dead_letter.ceiling.window", config.dead_letter.ceiling.window),
+        ("reload.interval", config.reload.interval),
         ("telemetry.stalled_after", config.telemetry.stalled_after),
         ("shutdown.drain", config.shutdown.drain),
     ];

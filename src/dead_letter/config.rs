@@ -30,7 +30,7 @@ pub struct Config {
 /// The highest rate of dead letters. Beyond it a topic is paused, `/health` says so, and a probe of records
 /// is let through after each window; reading goes on by itself once they are good. Counted by each
 /// consumer for itself.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ceiling {
     /// Percent of a topic's records within the window that may be refused; 100 turns the ceiling off.

@@ -105,6 +105,11 @@ pub struct Snapshot {
 }
 
 impl Plan {
+    /// What is planned from now on is planned by another table file.
+    pub fn set_fingerprint(&mut self, fingerprint: u32) {
+        self.terms.fingerprint = fingerprint;
+    }
+
     /// Goes on from what a former owner committed, or begins anew with `lineage`. `base` is the committed
     /// offset.
     pub fn begin(terms: Terms, base: Option<Offset>, ledger: Option<Ledger>, lineage: Lineage) -> Plan {

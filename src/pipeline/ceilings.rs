@@ -38,6 +38,14 @@ impl Ceilings {
         Ceilings { config: config.clone(), all: topics.map(topic).collect() }
     }
 
+    /// Judges by other settings from now on; a topic that waits is tried anew if they differ.
+    pub fn configure(&mut self, config: &config::Ceiling) {
+        if self.config != *config {
+            self.config = config.clone();
+            self.all.values_mut().for_each(|topic| topic.ceiling = Ceiling::new(config));
+        }
+    }
+
     /// Takes over what the partitions have counted, and marks those that have to wait.
     pub fn look(&mut self, partitions: &mut Partitions, now: Instant) {
         for owned in partitions.iter_mut().filter(|owned| 0 < owned.judged.records) {

@@ -76,6 +76,23 @@ pub struct Rate {
     pub records_per_second: u32,
 }
 
+/// Taking over a changed configuration file or table file while running; SIGHUP always does.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reload {
+    /// Whether the files are looked at, by time and size. A change is taken over once a second look finds
+    /// nothing further changed.
+    pub watch: bool,
+    /// Time between two looks.
+    pub interval: Span,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Reload { watch: true, interval: Span::secs(5) }
+    }
+}
+
 /// How the process stops.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -88,7 +88,7 @@ pub struct Source {
 }
 
 /// The table a job goes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
     pub database: Option<String>,
     pub table: String,

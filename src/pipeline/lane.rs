@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::flush::{Job, Target};
 use super::pace::Pace;
 use super::partitions::Partitions;
+use super::update::Renewal;
 use crate::batch::{Budget, Buffer, Limits, Sealed, Trigger};
 use crate::decode::Decoder;
 use crate::delivery::Ticket;
@@ -25,6 +26,8 @@ pub struct Lane {
     pub name: String,
     pub target: Arc<Target>,
     pub decoder: Decoder,
+    /// What follows the decoder once the open batches are closed.
+    pub renewal: Option<Renewal>,
     /// With `at_least_once` one, which all partitions share; with `exactly_once` one for each partition.
     pub opens: Vec<Open>,
     /// Open batches that no partition has at the moment.
@@ -33,6 +36,7 @@ pub struct Lane {
     pub taken: u64,
     pub limits: Limits,
     budget: Arc<Budget>,
+    rate: Option<u32>,
     pace: Option<Pace>,
     paced_until: Option<Instant>,
     queue: VecDeque<Job>,
@@ -64,9 +68,11 @@ impl Lane {
             opens: vec![Open { buffer: Buffer::new(limits, decoder.columns(), budget), ticket: Ticket(0) }],
             free: Vec::new(),
             decoder,
+            renewal: None,
             taken: 0,
             limits,
             budget: Arc::clone(budget),
+            rate: None,
             pace: None,
             paced_until: None,
             queue: VecDeque::new(),
@@ -81,9 +87,32 @@ impl Lane {
         self.opens.iter_mut().for_each(|open| open.buffer.set_limits(self.limits));
     }
 
-    /// Limits how fast records are taken in.
-    pub fn limit(&mut self, records_per_second: u32, now: Instant) {
-        self.pace = Some(Pace::new(records_per_second, now));
+    /// Limits how fast records are taken in, or no longer does.
+    pub fn limit(&mut self, records_per_second: Option<u32>, now: Instant) {
+        if self.rate != records_per_second {
+            self.rate = records_per_second;
+            self.pace = records_per_second.map(|rate| Pace::new(rate, now));
+            self.paced_until = None;
+        }
+    }
+
+    /// Goes on with the decoder that waits, if one does; gives its table file's fingerprint. Nothing may be open but
+    /// what is never sent.
+    pub fn renew(&mut self) -> Option<u32> {
+        let Renewal { decoder, fingerprint } = self.renewal.take()?;
+        self.count_unknown_fields();
+        self.decoder = decoder;
+        self.target = Arc::new(Target { fingerprint, ..(*self.target).clone() });
+        for open in &mut self.opens {
+            open.buffer = Buffer::new(self.limits, self.decoder.columns(), &self.budget);
+        }
+        tracing::info!(table = %self.name, "new rows go by the new table file");
+        Some(fingerprint)
+    }
+
+    /// Reports the fields that no column took.
+    pub fn count_unknown_fields(&mut self) {
+        METRICS.unknown_fields.with_label_values(&[&self.name]).inc_by(self.decoder.take_unknown_fields());
     }
 
     /// Counts what was taken in against the limit of speed.

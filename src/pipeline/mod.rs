@@ -27,6 +27,7 @@ mod report;
 mod seal;
 mod search;
 mod start;
+pub mod update;
 mod worker;
 
 use std::collections::VecDeque;

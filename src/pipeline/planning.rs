@@ -62,7 +62,12 @@ impl Planning {
 
     /// Whether nothing was read that is not planned, and nothing that is planned is open.
     pub fn is_settled(&self) -> bool {
-        self.plan.is_settled() && self.read.records == 0
+        self.plan.is_settled() && !self.has_read()
+    }
+
+    /// Whether anything was read that is not planned.
+    pub fn has_read(&self) -> bool {
+        self.read.records != 0
     }
 
     /// Whether the stretch has to end here.

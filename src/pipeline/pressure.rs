@@ -73,6 +73,12 @@ impl Valve {
         tables.iter().map(valve).collect()
     }
 
+    /// Goes on with other settings.
+    pub fn set_config(&self, config: &batch::Config) {
+        self.controller.lock().set_config(config);
+        self.turned.notify_waiters();
+    }
+
     /// What the table's batches may be now.
     pub fn limits(&self, now: Instant) -> Limits {
         self.controller.lock().limits(now)

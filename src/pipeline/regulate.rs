@@ -31,14 +31,19 @@ pub struct Regulator {
 }
 
 impl Regulator {
-    pub fn new(lanes: usize, records_per_second_min: Option<u32>) -> Regulator {
+    pub fn new(lanes: usize) -> Regulator {
         Regulator {
             blocked: vec![false; lanes],
             all_blocked: false,
             exempt: None,
             held_since: None,
-            paced_turn: records_per_second_min.map(|n| (n as usize / 10).max(1)),
+            paced_turn: None,
         }
+    }
+
+    /// Takes over the lowest limit of speed.
+    pub fn pace(&mut self, records_per_second_min: Option<u32>) {
+        self.paced_turn = records_per_second_min.map(|n| (n as usize / 10).max(1));
     }
 
     /// Whether this turn takes nothing in: reading is stopped and the partitions are not paused.

@@ -193,10 +193,7 @@ impl Worker {
     fn report_health(&mut self) {
         let member = self.reporter.member;
         for lane in &mut self.line.lanes {
-            METRICS
-                .unknown_fields
-                .with_label_values(&[&lane.name])
-                .inc_by(lane.decoder.take_unknown_fields());
+            lane.count_unknown_fields();
             let status = match lane.parked_reason() {
                 Some(reason) => Status::Down(format!("paused, nothing is lost: {reason}")),
                 None => Status::Ok,

@@ -24,6 +24,7 @@ use super::partitions::Partitions;
 use super::pressure::{Valve, Watch, Watched};
 use super::regulate::Regulator;
 use super::report::{Reporter, Snapshot};
+use super::update::{Control, Update};
 use super::worker::{Settings, Worker};
 use super::{Error, Line, Tickets, Totals};
 use crate::audit::continuous::{self, Checker};
@@ -84,6 +85,7 @@ pub struct Pipeline {
     checker: Option<Checker>,
     /// By table, as the tables.
     targets: Vec<Arc<Target>>,
+    control: Control,
 }
 
 /// How a run ended.
@@ -104,7 +106,13 @@ impl Pipeline {
         let tables = parts.tables.iter().zip(&valves);
         let targets =
             tables.map(|(table, valve)| target(&parts, table, valve)).collect::<Result<_, Error>>()?;
-        Ok(Pipeline { parts, totals: Arc::default(), budget, checker: None, targets })
+        let control = Control::new(update(&parts), valves);
+        Ok(Pipeline { parts, totals: Arc::default(), budget, checker: None, targets, control })
+    }
+
+    /// Changes what can be changed while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// The sums to watch while it runs.
@@ -214,14 +222,12 @@ impl Pipeline {
     ) -> Result<Worker, Error> {
         let parts = &self.parts;
         let now = Instant::now();
-        let lanes = self.lanes(now)?;
+        let lanes = self.lanes()?;
         let (answer_to, answers) = mpsc::channel(ANSWERS_MAX);
         let names: Vec<&str> = topics.iter().map(|(topic, _)| &**topic).collect();
-        let slowest =
-            parts.limits.topics.values().chain(parts.limits.tables.values()).map(|r| r.records_per_second);
         Ok(Worker {
             consumer: Consumer::new(&parts.kafka, &names, member)?,
-            regulator: Regulator::new(lanes.len(), slowest.min()),
+            regulator: Regulator::new(lanes.len()),
             ceilings: Ceilings::new(
                 &parts.dead_letter.ceiling,
                 topics.iter().map(|(topic, _)| Arc::clone(topic)),
@@ -246,6 +252,7 @@ impl Pipeline {
             answers,
             answer_to,
             shutdown,
+            updates: self.control.subscribe(),
             reporter: Reporter::new(parts.health.clone(), member, now),
             commits: Commits::new(parts.kafka.commit_interval.0, now),
             audit: Audit::new(self.checker.clone(), parts.audit.interval.0, now),
@@ -265,25 +272,25 @@ impl Pipeline {
         })
     }
 
-    fn lanes(&self, now: Instant) -> Result<Vec<Lane>, Error> {
+    fn lanes(&self) -> Result<Vec<Lane>, Error> {
         let mut lanes = Vec::new();
         for (index, (table, target)) in self.parts.tables.iter().zip(&self.targets).enumerate() {
             let decoder = Decoder::new(Arc::clone(table), &self.parts.decode)
                 .map_err(|source| Error::Decode { table: table.name.clone(), source })?;
-            let mut lane = Lane::new(index, decoder, target, &self.budget);
-            let limits = &self.parts.limits;
-            let rates = table
-                .topics
-                .iter()
-                .filter_map(|t| limits.topics.get(t))
-                .chain(limits.tables.get(&table.name));
-            if let Some(rate) = rates.map(|r| r.records_per_second).min() {
-                // The members share the limit.
-                lane.limit((rate / u32::from(self.parts.kafka.consumers)).max(1), now);
-            }
-            lanes.push(lane);
+            lanes.push(Lane::new(index, decoder, target, &self.budget));
         }
         Ok(lanes)
+    }
+}
+
+/// What holds at the start of what can be changed.
+fn update(parts: &Parts) -> Update {
+    Update {
+        limits: parts.limits.clone(),
+        batch: parts.batch.clone(),
+        ceiling: parts.dead_letter.ceiling.clone(),
+        decode: parts.decode.clone(),
+        tables: parts.tables.clone(),
     }
 }
 
@@ -308,8 +315,15 @@ fn target(parts: &Parts, table: &Table, valve: &Arc<Valve>) -> Result<Arc<Target
 }
 
 /// Tells plans apart that were made by other table files or from other records.
-fn fingerprint(table: &Table, kafka: &kafka::Config) -> u32 {
-    checksum(&format!("{}\n{:?}\n{:?}", ddl::create_table(table, false), table.topics, kafka.isolation))
+pub(super) fn fingerprint(table: &Table, kafka: &kafka::Config) -> u32 {
+    checksum(&format!(
+        "{}
+{:?}
+{:?}",
+        ddl::create_table(table, false),
+        table.topics,
+        kafka.isolation
+    ))
 }
 
 /// Which table takes which topic, by its index. Patterns stand for the topics that match them now; dead-letter

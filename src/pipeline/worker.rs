@@ -21,6 +21,7 @@ use super::recover::{Found, Takeover};
 use super::regulate::Regulator;
 use super::report::{Reporter, report_written};
 use super::search::Outcome;
+use super::update::Updates;
 use super::{Error, Line};
 use crate::batch::{Slot, Trigger};
 use crate::delivery::Ticket;
@@ -52,6 +53,7 @@ pub struct Worker {
     pub regulator: Regulator,
     pub ceilings: Ceilings,
     pub reporter: Reporter,
+    pub updates: Updates,
     pub commits: Commits,
     pub audit: Audit,
     pub revocation: Option<Revocation>,
@@ -97,6 +99,7 @@ impl Worker {
     /// Runs until stopped. `Ok(true)` when everything taken in was settled and committed.
     pub fn run(mut self) -> Result<bool, Error> {
         loop {
+            self.update(Instant::now())?;
             if !self.regulator.holds() {
                 self.take_in()?;
             }

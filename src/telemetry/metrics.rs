@@ -22,6 +22,7 @@ pub struct Metrics {
 
     pub build_info: IntGaugeVec,
     pub config_info: IntGaugeVec,
+    pub config_reloads: IntCounterVec,
     /// One of starting, running, paused, draining, degraded, stopped is 1.
     pub state: IntGaugeVec,
 
@@ -130,6 +131,11 @@ impl Metrics {
                 "Always 1; hash of the effective configuration without secrets",
                 &["hash"],
             ),
+            config_reloads: b.counter(
+                "config_reloads_total",
+                "Reloads of configuration and table files: ok, refused, unchanged",
+                &["outcome"],
+            ),
             state: b.gauge(
                 "state",
                 "starting, running, paused, draining, degraded, stopped (one is 1)",
@@ -194,7 +200,7 @@ impl Metrics {
             dlq_bytes: b.counter("dlq_bytes_total", "Bytes sent to the dead-letter topic", &["topic"]),
             flushes: b.counter(
                 "flushes_total",
-                "Batches closed by rows, bytes, age, memory, replay, revoke, shutdown",
+                "Batches closed by rows, bytes, age, memory, replay, revoke, reload, shutdown",
                 &["table", "trigger"],
             ),
             batch_rows: b.histogram("batch_rows", "Rows per insert", &["table"], &batch_rows),

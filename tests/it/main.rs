@@ -28,6 +28,7 @@ mod memory;
 mod pressure;
 mod protocol;
 mod readback;
+mod reload;
 mod start;
 mod telemetry;
 mod tidy;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::clickhouse::{PASSWORD, USER};
 use super::{ClickHouse, Kafka, free_port, get, wait_for};
 
+const CONFIG_FILE: &str = "penstock.yaml";
 const LOG_TAIL_LINES: usize = 60;
 const READY_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -73,9 +74,8 @@ impl Penstock {
     pub fn start_with_env(config: &PenstockConfig, arguments: &[&str], env: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let telemetry = format!("127.0.0.1:{}", free_port());
-        let config = config.clone().set("telemetry.listen", telemetry.as_str());
-        let file = folder.path().join("penstock.yaml");
-        std::fs::write(&file, serde_json::to_vec_pretty(&config.value).expect("JSON")).expect("a file");
+        let file = folder.path().join(CONFIG_FILE);
+        write_config(&file, config, &telemetry);
         let log = File::create(folder.path().join("log")).expect("a log");
         let child = command()
             .arg("--config")
@@ -151,6 +151,15 @@ impl Penstock {
         wait_for(deadline, &format!("the log says {needle:?}"), || self.log().contains(needle).then_some(()));
     }
 
+    /// Writes the configuration file anew.
+    pub fn reconfigure(&self, config: &PenstockConfig) {
+        write_config(&self.folder.path().join(CONFIG_FILE), config, &self.telemetry);
+    }
+
+    pub fn sighup(&self) {
+        self.signal("HUP");
+    }
+
     pub fn sigterm(&self) {
         self.signal("TERM");
     }
@@ -210,6 +219,11 @@ impl Drop for Penstock {
             eprintln!("--- the last lines of penstock's log\n{}", tail.join("\n"));
         }
     }
+}
+
+fn write_config(file: &Path, config: &PenstockConfig, telemetry: &str) {
+    let config = config.clone().set("telemetry.listen", telemetry);
+    std::fs::write(file, serde_json::to_vec_pretty(&config.value).expect("JSON")).expect("a file");
 }
 
 /// The binary with an environment in which nothing of the developer's speaks to it.
