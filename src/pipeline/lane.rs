@@ -70,7 +70,7 @@ impl Lane {
             decoder,
             renewal: None,
             taken: 0,
-            limits: limits,
+            limits,
             budget: Arc::clone(budget),
             rate: None,
             pace: None,
