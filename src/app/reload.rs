@@ -222,6 +222,7 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
             found.push(path.to_owned());
         }
     }
+    found.sort();
     found
 }
 

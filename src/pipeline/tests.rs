@@ -8,6 +8,7 @@ use super::partitions::Owned;
 use super::planning::Planning;
 use super::pressure::Valve;
 use super::search::Outcome;
+use super::update::Renewal;
 use super::*;
 use crate::decode::{self, Decoder};
 use crate::delivery::plan::Terms;
@@ -351,4 +352,59 @@ fn a_batch_is_cut_into_parts_only_once_those_before_it_are_done() {
     assert!(line.next_job(now).is_none());
     let mut second = line.next_job(now + Duration::from_secs(2)).unwrap();
     assert!(matches!(line.flushed(&mut second, refused()), Outcome::Next));
+}
+
+/// Rules by which `{"n":2}` is refused.
+fn renewal() -> Renewal {
+    let text = "table: t\ntopics: [t]\ncolumns: [{name: n, type: UInt8, max: 1}]\norder_by: []\n";
+    let table = Arc::new(parse_table(text, std::path::Path::new("t.yaml")).unwrap());
+    Renewal { decoder: Decoder::new(table, &decode::Config::default()).unwrap(), fingerprint: 2 }
+}
+
+#[test]
+fn new_rules_begin_with_an_empty_batch() {
+    let now = Instant::now();
+    let mut line = line();
+    line.feed(0, 0, "{\"n\":2}");
+    line.lanes[0].renewal = Some(renewal());
+    line.renew(now).unwrap();
+    let job = line.next_job(now).unwrap();
+    assert_eq!((job.sealed.batch.num_rows(), job.sealed.trigger), (1, Trigger::Reload));
+    line.feed(0, 1, "{\"n\":2}");
+    line.feed(1, 0, "{\"n\":1}");
+    assert_eq!((line.letters.len(), line.lanes[0].target.fingerprint), (1, 2));
+    line.settle(&job);
+    assert_eq!((line.low(0), line.low(1)), (Some(1), None), "offset 1 waits for its letter");
+    line.renew(now).unwrap();
+    assert!(line.next_job(now).is_none(), "nothing is closed a second time");
+}
+
+#[test]
+fn new_rules_wait_until_what_a_former_owner_planned_is_cut_again() {
+    let now = Instant::now();
+    let mut first = planned_line(10, "");
+    for offset in 10..13 {
+        first.feed(0, offset, "{\"n\":2}");
+    }
+    let text = first.commit(now).snapshot.unwrap().text;
+
+    let mut line = planned_line(10, &text);
+    line.lanes[0].limits.rows_max = 100;
+    line.feed(0, 10, "{\"n\":2}");
+    line.lanes[0].renewal = Some(renewal());
+    line.renew(now).unwrap();
+    assert!(line.lanes[0].renewal.is_some(), "the batch may not end here");
+    line.feed(0, 11, "{\"n\":2}");
+    line.feed(0, 12, "{\"n\":2}");
+    line.renew(now).unwrap();
+    assert!(line.lanes[0].renewal.is_none() && line.letters.is_empty());
+    line.feed(0, 13, "{\"n\":2}");
+    assert_eq!(line.letters.len(), 1);
+    let committed = line.commit(now).snapshot.unwrap();
+    assert_eq!(Ledger::parse(&committed.text, committed.offset).unwrap().unwrap().fingerprint, 2);
+    let job = line.next_job(now).unwrap();
+    assert_eq!(
+        (job.planned.unwrap().range.to_string().as_str(), job.sealed.batch.num_rows()),
+        ("[10, 13)", 3)
+    );
 }

@@ -2,8 +2,7 @@
 //!
 //! Refuses to read files and to judge them: what comes here was checked. It is applied between two turns of each
 //! member, which keeps its partitions and offsets. A table's new rules begin with an empty batch: the open ones are
-//! closed first, with `exactly_once` only where they may end, so that a batch that was planned before is cut again
-//! by the rules that planned it.
+//! closed first, with `exactly_once` only where they may end, so that no batch goes by two rules.
 
 use std::sync::Arc;
 use std::time::Instant;

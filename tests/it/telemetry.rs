@@ -89,6 +89,8 @@ fn every_declared_metric_moves() {
         &["dlq_records_total", "dlq_bytes_total", "unknown_fields_total", "filtered_records_total"],
     );
     seen(&process, &["offset_commits_total", "inserted_rows_total", "e2e_latency_seconds"]);
+    process.sighup();
+    seen(&process, &["config_reloads_total"]);
     seen(&process, &["audit_offsets_total", "audit_missing_rows", "audit_surplus_rows"]);
     // A server that hangs: time-outs with an unknown outcome, repeats, a gate that shuts, reading that stops.
     ch.stop();
