@@ -4,7 +4,7 @@
 //! committed that was not passed to [`Committer::commit`]. No `TopicPartitionList` outlives a call, since
 //! one that is still alive keeps the client from being destroyed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -204,6 +204,12 @@ impl Consumer {
             Some(Err(error)) => judge(&error).map(|()| Event::Idle),
             None => Ok(self.context.take().map_or(Event::Idle, Event::Notice)),
         }
+    }
+
+    /// Partitions that were to be read at this offset and are read on at a later one, since the log begins later.
+    /// To be asked for each record, before that is looked at.
+    pub fn take_jumps(&self) -> BTreeMap<TopicPartition, Offset> {
+        self.context.take_jumps()
     }
 
     /// Starts fetching newly assigned partitions from the group's offsets.

@@ -3,7 +3,7 @@
 //! Refuses to decide anything: a rebalance is only written down here; the pipeline acknowledges it when
 //! it has fenced what was taken away (invariant I2). Callbacks run inside `poll`, on the polling thread.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -50,6 +50,9 @@ pub struct Context {
     pub(super) unanswered: Mutex<Option<Notice>>,
     /// A topic that was deleted and made anew under its name, with other records at the same offsets.
     pub(super) replaced: OnceLock<String>,
+    /// Partitions whose next record lies behind a stretch that the log has lost, with where that begins.
+    jumps: Mutex<BTreeMap<TopicPartition, Offset>>,
+    has_jumps: AtomicBool,
     /// Bytes of the longest text of a commit that the brokers were found to keep.
     pub(super) text_kept: AtomicUsize,
 }
@@ -64,6 +67,14 @@ impl Context {
         let notice = notices.pop_front();
         self.pending.store(!notices.is_empty(), Ordering::Release);
         notice
+    }
+
+    /// Where the log was found to begin later than at the offset that was asked for, since the last call.
+    pub(super) fn take_jumps(&self) -> BTreeMap<TopicPartition, Offset> {
+        if !self.has_jumps.swap(false, Ordering::AcqRel) {
+            return BTreeMap::new();
+        }
+        std::mem::take(&mut *self.jumps.lock())
     }
 
     /// From now on rebalances are acknowledged at once: nobody is left to do it.
@@ -98,10 +109,15 @@ impl ClientContext for Context {
         self.put(Notice::Progress(all));
     }
 
-    /// That a topic has another id is told in the log alone; it is told before anything of the new one is read.
+    /// That a topic has another id, or that reading goes on elsewhere since the offset is out of range, is told in
+    /// the log alone; it is told before anything is read there.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if let Some(topic) = replaced(message) {
             let _ = self.replaced.set(topic.to_owned());
+        }
+        if let Some((source, offset)) = jumped(message) {
+            self.jumps.lock().insert(source, offset);
+            self.has_jumps.store(true, Ordering::Release);
         }
         DefaultClientContext.log(level, facility, message);
     }
@@ -144,6 +160,17 @@ fn replaced(message: &str) -> Option<&str> {
     let (_, topic) = before.rsplit_once("Topic ")?;
     let (old, new) = ids.split_once(" to ")?;
     (old != NONE && new != NONE).then_some(topic)
+}
+
+/// The partition that this line of librdkafka's log says is read on elsewhere, and the offset that it was to be
+/// read at.
+fn jumped(message: &str) -> Option<(TopicPartition, Offset)> {
+    let (before, after) = message.split_once("]: offset reset (at offset ")?;
+    let (name, partition) = before.rsplit_once(" [")?;
+    let topic = name.rsplit_once(' ').map_or(name, |(_, topic)| topic);
+    let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
+    let source = TopicPartition { topic: topic.into(), partition: Partition(partition.parse().ok()?) };
+    Some((source, Offset(digits.parse().ok()?)))
 }
 
 /// Tells librdkafka that an assignment or its taking away has been acted upon.
@@ -193,5 +220,21 @@ mod tests {
         assert_eq!(replaced(&line(none, "qRqdeajnTbOt/hMOGSpz8A")), None);
         assert_eq!(replaced(&line("qRqdeajnTbOt/hMOGSpz8A", none)), None);
         assert_eq!(replaced("[thrd:main]: Topic a.b partition 0 Leader 1"), None);
+    }
+
+    #[test]
+    fn where_a_stretch_of_the_log_is_missing_is_read_from_the_log() {
+        let line = "[thrd:main]: a.b [2]: offset reset (at offset 184 (leader epoch 0), broker 1) to offset BEGINNING \
+                    (leader epoch -1): fetch failed due to requested offset not available on the broker: Broker: \
+                    Offset out of range";
+        let source = TopicPartition { topic: "a.b".into(), partition: Partition(2) };
+        assert_eq!(jumped(line), Some((source.clone(), Offset(184))));
+        let none =
+            "[thrd:main]: a.b [2]: offset reset (at offset STORED (leader epoch 0), broker 1) to offset 3: ";
+        assert_eq!(jumped(none), None);
+        let context = Context::default();
+        context.log(RDKafkaLogLevel::Warning, "OFFSET", line);
+        assert_eq!(context.take_jumps(), BTreeMap::from([(source, Offset(184))]));
+        assert!(context.take_jumps().is_empty());
     }
 }

@@ -37,7 +37,7 @@ use std::time::Instant;
 use crate::batch::{Budget, Trigger};
 use crate::decode::Verdict;
 use crate::delivery::Ticket;
-use crate::record::{OwnedRecord, Record};
+use crate::record::{Offset, OwnedRecord, Record, TopicPartition};
 use lane::Lane;
 use letter::Letter;
 use partitions::Partitions;
@@ -147,6 +147,13 @@ impl Line {
             _ if owned.ends_here() => self.seal(batch, Trigger::Replay, now),
             Some(trigger) => self.seal(batch, trigger, now),
             None => Ok(()),
+        }
+    }
+
+    /// The log of this partition begins later than `offset`, at which reading was to go on.
+    fn jumped(&mut self, source: &TopicPartition, offset: Offset) {
+        if let Some(planning) = self.partitions.by_source(source).and_then(|owned| owned.plan.as_mut()) {
+            planning.jumped(offset);
         }
     }
 

@@ -94,6 +94,15 @@ impl Owned {
         self.plan.as_ref().is_some_and(Planning::ends_here)
     }
 
+    /// Plans what is missing before the record at `next`, and lets the offset move over it.
+    pub fn plan_gap(&mut self, next: Offset) {
+        let Some(planning) = &mut self.plan else { return };
+        match planning.plan_gap(next) {
+            Ok(()) => planning.plan.settle(&self.watermark),
+            Err(diverged) => self.halt(diverged.to_string()),
+        }
+    }
+
     /// What the ticket stands for is written, or dead-lettered and acknowledged.
     pub fn settle(&mut self, ticket: Ticket) {
         self.watermark.settle(ticket);

@@ -18,6 +18,8 @@ pub struct Planning {
     position: Option<Offset>,
     /// The offset at which the stretch has to end, as a former owner planned it.
     boundary: Option<Offset>,
+    /// The log begins later than this offset, at which reading was to go on.
+    missing: Option<Offset>,
     first: Option<Offset>,
     read: Read,
     since: Option<Instant>,
@@ -31,6 +33,8 @@ pub enum Admission {
     Take,
     /// The stretch ends before it: cut, then ask again.
     Cut,
+    /// Records are missing before it: plan the gap, then ask again.
+    Gap,
     /// Its offset was read already: the log was cut or made anew.
     WentBack,
 }
@@ -39,7 +43,8 @@ impl Planning {
     /// `former_until`: until when what a former owner sent may still land.
     pub fn new(plan: Plan, former_until: Instant) -> Planning {
         let (boundary, position) = (plan.boundary(), plan.base());
-        Planning { plan, position, boundary, first: None, read: Read::default(), since: None, former_until }
+        let (missing, first, since) = (None, None, None);
+        Planning { plan, position, boundary, missing, first, read: Read::default(), since, former_until }
     }
 
     pub fn former_until(&self) -> Instant {
@@ -50,11 +55,38 @@ impl Planning {
         match (self.boundary, self.position) {
             (_, Some(position)) if offset < position => Admission::WentBack,
             (Some(boundary), _) if boundary <= offset => Admission::Cut,
+            (None, Some(position)) if position < offset && self.is_missing_before(offset) => {
+                if self.read.records == 0 { Admission::Gap } else { Admission::Cut }
+            }
             _ => Admission::Take,
         }
     }
 
+    fn is_missing_before(&self, offset: Offset) -> bool {
+        self.missing.is_some_and(|missing| missing <= offset)
+    }
+
+    /// The log begins later than `offset`, at which reading was to go on.
+    pub fn jumped(&mut self, offset: Offset) {
+        self.missing = Some(offset);
+    }
+
+    /// Plans what is missing before the record at `next` as a range of its own, of which nothing is known: a
+    /// broker that dies soon after records were deleted has them again, and then whoever takes over sends them.
+    ///
+    /// # Errors
+    /// None while no former owner's plan is followed, and only then is there a gap.
+    pub fn plan_gap(&mut self, next: Offset) -> Result<(), Diverged> {
+        let first = self.position.unwrap_or(next);
+        self.plan.propose(first, next, Read::default(), 0)?;
+        (self.position, self.missing) = (Some(next), None);
+        Ok(())
+    }
+
     pub fn take_in(&mut self, record: &Record<'_>) {
+        if self.is_missing_before(record.offset) {
+            self.missing = None;
+        }
         self.first.get_or_insert(record.offset);
         self.position = Some(record.offset.next());
         self.read.add(record.offset, record.timestamp_ms, record.bytes());

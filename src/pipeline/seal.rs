@@ -31,6 +31,7 @@ impl Line {
             match planning.admit(record.offset) {
                 Admission::Take => break,
                 Admission::Cut => self.seal(Batch::Of(slot), Trigger::Replay, now)?,
+                Admission::Gap => owned.plan_gap(record.offset),
                 Admission::WentBack => owned.halt(format!(
                     "offset {} came after a later one: the topic was cut or made anew; compare with \
                      `penstock audit-rows`, then go on with `penstock ledger rewind`",

@@ -13,7 +13,7 @@ use super::*;
 use crate::decode::{self, Decoder};
 use crate::delivery::plan::Terms;
 use crate::delivery::{Ledger, Lineage, Plan};
-use crate::record::{Offset, Partition, Position, TopicPartition};
+use crate::record::{Partition, Position};
 use crate::schema::parse_table;
 
 const ROWS_MAX: u32 = 3;
@@ -302,6 +302,47 @@ fn records_that_become_no_rows_move_the_offset_and_a_log_that_goes_back_halts() 
     assert!(
         line.owned().to_commit(now, 0).is_none() && line.lanes[0].opens.iter().all(|o| o.buffer.is_empty())
     );
+}
+
+#[test]
+fn records_deleted_before_they_were_read_are_sent_once_if_they_come_back() {
+    let now = Instant::now();
+    let mut line = planned_line(10, "");
+    line.lanes[0].limits.rows_max = 100;
+    line.feed(0, 10, "{\"n\":1}");
+    // Told while a record from before still waits to be looked at.
+    line.jumped(&source(0), Offset(12));
+    line.feed(0, 11, "{\"n\":1}");
+    for offset in 20..23 {
+        line.feed(0, offset, "{\"n\":1}");
+    }
+    line.seal(Batch::Of(line.partitions.slot_of(&source(0)).unwrap()), Trigger::Age, now).unwrap();
+    let text = line.commit(now).snapshot.unwrap().text;
+    let ranges = |line: &mut Line| {
+        let jobs = std::iter::from_fn(|| line.next_job(now));
+        jobs.map(|job| (job.planned.unwrap().range.to_string(), job.sealed.batch.num_rows()))
+            .collect::<Vec<_>>()
+    };
+    let sent = [("[10, 12)".to_owned(), 2), ("[20, 23)".to_owned(), 3)];
+    assert_eq!(ranges(&mut line), sent);
+
+    // The broker died before it had written down where the log begins: the next owner reads all of it.
+    let mut taker = planned_line(10, &text);
+    taker.lanes[0].limits.in_flight_max = 3;
+    for offset in 10..23 {
+        taker.feed(0, offset, "{\"n\":1}");
+    }
+    assert!(taker.owned().halted.is_none(), "{:?}", taker.owned().halted);
+    taker.commit(now);
+    assert_eq!(ranges(&mut taker), [sent[0].clone(), ("[12, 20)".to_owned(), 8), sent[1].clone()]);
+
+    // They did not come back: nothing is left of that range.
+    let mut taker = planned_line(10, &text);
+    for offset in [10, 11, 20, 21, 22] {
+        taker.feed(0, offset, "{\"n\":1}");
+    }
+    taker.commit(now);
+    assert_eq!(ranges(&mut taker), sent);
 }
 
 #[test]

@@ -139,6 +139,9 @@ impl Worker {
             match self.consumer.poll(wait)? {
                 Event::Record(message) => {
                     bytes_left -= message.record().bytes();
+                    for (source, offset) in self.consumer.take_jumps() {
+                        self.line.jumped(&source, offset);
+                    }
                     self.line.accept(&message.record(), || message.to_owned(), now)?;
                 }
                 Event::Notice(notice) => self.notice(notice, now)?,

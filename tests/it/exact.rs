@@ -143,9 +143,13 @@ fn recover(scene: &Scene, metrics: &[&str]) -> Vec<f64> {
     values
 }
 
-/// A scene whose leases are over soon after a crash.
 fn quick_scene(servers: &Servers) -> Scene {
-    let mut scene = exact_scene(&servers.kafka, &servers.clickhouse);
+    quick_scene_of(&servers.kafka, &servers.clickhouse)
+}
+
+/// A scene whose leases are over soon after a crash.
+fn quick_scene_of(kafka: &Kafka, ch: &ClickHouse) -> Scene {
+    let mut scene = exact_scene(kafka, ch);
     scene.config = scene.config.set("clickhouse.insert_timeout", "3s").set("exactly_once.lease", "6s");
     scene
 }
@@ -186,6 +190,28 @@ fn a_planned_batch_whose_records_are_gone_is_told_and_the_rest_lands() {
     let values = recover(&scene, &["penstock_replay_gone_records_total", "penstock_replayed_batches_total"]);
     assert!(0.0 < values[0] && 0.0 < values[1], "{values:?}");
     assert_eq!(scene.sql("count(), uniqExact(_partition, _offset), min(_offset)"), "160\t160\t10");
+}
+
+#[test]
+fn deleted_records_that_a_killed_broker_has_again_halt_nothing() {
+    let kafka = Kafka::start_private();
+    let mut scene = quick_scene_of(&kafka, &Servers::shared().clickhouse);
+    scene.publish(50);
+    let at = |offset| (0..PARTITIONS).map(move |partition| (partition, offset));
+    let committed: Vec<_> = at(5).map(|(partition, offset)| (partition, offset, String::new())).collect();
+    scene.kafka.reset_offsets(scene.config.text("kafka.group"), &scene.topic, &committed).unwrap();
+    scene.kafka.delete_records(&scene.topic, &at(20).collect::<Vec<_>>()).unwrap();
+    run_to_crash(&scene, "intent_committed");
+    // Where a log begins is written down once a minute, so that it begins earlier again.
+    kafka.kill(0);
+    kafka.restart(0);
+    recover(&scene, &[]);
+    // With nothing open before them the group had moved past them when the broker died.
+    assert_eq!(
+        scene.sql("countIf(20 <= _offset), uniqExactIf((_partition, _offset), 20 <= _offset)"),
+        "120\t120"
+    );
+    expect_no_doubles(&scene);
 }
 
 #[test]
