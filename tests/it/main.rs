@@ -24,7 +24,6 @@ mod insert;
 mod inspect;
 mod ledger;
 mod line;
-mod memory;
 mod pressure;
 mod protocol;
 mod readback;
