@@ -27,6 +27,7 @@ mod report;
 mod seal;
 mod search;
 mod start;
+mod target;
 pub mod update;
 mod worker;
 

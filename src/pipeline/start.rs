@@ -24,19 +24,19 @@ use super::partitions::Partitions;
 use super::pressure::{Valve, Watch, Watched};
 use super::regulate::Regulator;
 use super::report::{Reporter, Snapshot};
+use super::target::target;
 use super::update::{Control, Update};
 use super::worker::{Settings, Worker};
 use super::{Error, Line, Tickets, Totals};
 use crate::audit::continuous::{self, Checker};
-use crate::batch::{self, Budget, PartitionBy};
+use crate::batch::{self, Budget};
 use crate::clickhouse;
 use crate::dead_letter::{self, Sink};
 use crate::decode::{self, Decoder};
-use crate::delivery::ledger::checksum;
 use crate::faults::Faults;
 use crate::kafka::admin::{Purpose, check_topics};
 use crate::kafka::{self, Consumer, Producer};
-use crate::schema::{Table, ddl};
+use crate::schema::Table;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::METRICS;
 
@@ -292,38 +292,6 @@ fn update(parts: &Parts) -> Update {
         decode: parts.decode.clone(),
         tables: parts.tables.clone(),
     }
-}
-
-/// Where a table's rows go, and how.
-fn target(parts: &Parts, table: &Table, valve: &Arc<Valve>) -> Result<Arc<Target>, Error> {
-    let exact = match &parts.exact {
-        None => None,
-        Some(exact) => {
-            let missing = || Error::NotExact { table: table.name.clone() };
-            Some(exact.tables.get(&table.name).cloned().ok_or_else(missing)?)
-        }
-    };
-    Ok(Arc::new(Target {
-        database: table.database.clone(),
-        table: table.name.clone(),
-        fingerprint: fingerprint(table, &parts.kafka),
-        exact,
-        valve: Arc::clone(valve),
-        partition_by: table.partition_by.as_deref().and_then(PartitionBy::parse),
-        partition_keys_max: usize::from(parts.batch.partition_keys_max),
-    }))
-}
-
-/// Tells plans apart that were made by other table files or from other records.
-pub(super) fn fingerprint(table: &Table, kafka: &kafka::Config) -> u32 {
-    checksum(&format!(
-        "{}
-{:?}
-{:?}",
-        ddl::create_table(table, false),
-        table.topics,
-        kafka.isolation
-    ))
 }
 
 /// Which table takes which topic, by its index. Patterns stand for the topics that match them now; dead-letter

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::config::Limits;
 use super::pressure::Valve;
 use super::seal::Batch;
-use super::start::fingerprint;
+use super::target::fingerprint;
 use super::worker::Worker;
 use super::{Error, Line};
 use crate::batch::{self, Slot, Trigger};
