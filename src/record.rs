@@ -130,12 +130,14 @@ pub struct OwnedRecord {
 impl OwnedRecord {
     /// Bytes of key, value and headers.
     pub fn bytes(&self) -> usize {
-        let headers =
-            self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
-        self.key.as_ref().map_or(0, Vec::len)
-            + self.payload.as_ref().map_or(0, Vec::len)
-            + headers.sum::<usize>()
+        content_bytes(self.key.as_deref(), self.payload.as_deref(), &self.headers)
     }
+}
+
+/// Bytes of a key, a value and headers.
+pub fn content_bytes(key: Option<&[u8]>, payload: Option<&[u8]>, headers: &[Header]) -> usize {
+    let headers = headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
+    key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len) + headers.sum::<usize>()
 }
 
 #[cfg(test)]

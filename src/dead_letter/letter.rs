@@ -5,7 +5,7 @@
 
 use super::envelope::{self, header, header_text};
 use super::marker::State;
-use crate::record::{Header, Offset, OwnedRecord, Partition, Position};
+use crate::record::{Header, Offset, OwnedRecord, Partition, Position, content_bytes};
 
 /// One letter of a dead-letter topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +70,7 @@ impl Letter {
 
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
-        let headers =
-            self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
-        self.key.as_ref().map_or(0, Vec::len)
-            + self.payload.as_ref().map_or(0, Vec::len)
-            + headers.sum::<usize>()
+        content_bytes(self.key.as_deref(), self.payload.as_deref(), &self.headers)
     }
 }
 

@@ -111,16 +111,6 @@ pub fn topics(config: &Config) -> Result<Vec<String>, Error> {
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
-/// How many members the consumer group has now. Blocks up to ten seconds.
-pub fn group_members(config: &Config) -> Result<usize, Error> {
-    let probe: BaseConsumer = client::probe(config).create().map_err(Error::Create)?;
-    let groups = probe
-        .fetch_group_list(Some(&config.group), METADATA_TIMEOUT)
-        .map_err(|source| unreachable_brokers(config, source))?;
-    let group = groups.groups().iter().find(|group| group.name() == config.group);
-    Ok(group.map_or(0, |group| group.members().len()))
-}
-
 /// Creates a topic unless it exists. `partitions` counts from 1. Cancel-safe; the broker may still do it.
 pub async fn create_topic(config: &Config, topic: &str, partitions: i32) -> Result<(), Error> {
     let admin: AdminClient<DefaultClientContext> = client::probe(config).create().map_err(Error::Create)?;

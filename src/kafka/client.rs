@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use super::config::{Config, Isolation, Mechanism, Protocol, Security, Start};
+use super::config::{Config, Mechanism, Protocol, Security, Start};
 
 /// A dead letter may be as large as a record: what may be published is bounded by the broker alone.
 const MESSAGE_BYTES_MAX: &str = "1000000000";
@@ -31,13 +31,7 @@ pub fn consumer(config: &Config, member: usize) -> ClientConfig {
                 Start::Fail => "error",
             },
         )
-        .set(
-            "isolation.level",
-            match config.isolation {
-                Isolation::ReadCommitted => "read_committed",
-                Isolation::ReadUncommitted => "read_uncommitted",
-            },
-        )
+        .set("isolation.level", config.isolation.name())
         .set("session.timeout.ms", millis(config.session_timeout.0))
         .set("fetch.max.bytes", config.fetch_bytes_max.0.to_string())
         // A record that is larger than the answer's limit is delivered all the same, alone.

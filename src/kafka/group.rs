@@ -15,6 +15,11 @@ use crate::record::{Offset, OffsetRange, Partition, TopicPartition};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many members the consumer group has now. Blocks up to ten seconds.
+pub fn members(config: &Config) -> Result<usize, Error> {
+    Ok(Outsider::new(config)?.group()?.members.len())
+}
+
 /// What the brokers say about the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {

@@ -13,7 +13,6 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::admin::{self, Purpose};
-use super::config::Isolation;
 use super::consumer::{Message, judge};
 use super::{Config, Error, client};
 use crate::record::{Offset, OffsetRange, Partition, TopicPartition};
@@ -113,13 +112,7 @@ impl Scan {
             .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "20")
             .set("queued.max.messages.kbytes", PREFETCH_KIB)
-            .set(
-                "isolation.level",
-                match config.isolation {
-                    Isolation::ReadCommitted => "read_committed",
-                    Isolation::ReadUncommitted => "read_uncommitted",
-                },
-            );
+            .set("isolation.level", config.isolation.name());
         let reader: Reader = settings.create_with_context(Context).map_err(Error::Create)?;
         let mut list = TopicPartitionList::new();
         let mut open = Vec::new();

@@ -279,7 +279,7 @@ impl Members {
         if self.task.is_none() && self.due <= now {
             self.due = now + MEMBERS_INTERVAL;
             let config = Arc::clone(config);
-            self.task = Some(tokio::task::spawn_blocking(move || kafka::admin::group_members(&config)));
+            self.task = Some(tokio::task::spawn_blocking(move || kafka::group::members(&config)));
         }
         None
     }
