@@ -71,7 +71,11 @@ fn expect_rss_within_budget(delivery: &str) {
     let peak_max = BUDGET_MIB + BESIDE_MIB;
     wait_until(hang + DEADLINE, "the server has hung long enough", || {
         let peak = status_mib(&process, "VmHWM");
-        assert!(peak < peak_max, "{peak} MiB of {peak_max} MiB, {:?} after the server hung", stopped.elapsed());
+        assert!(
+            peak < peak_max,
+            "{peak} MiB of {peak_max} MiB, {:?} after the server hung",
+            stopped.elapsed()
+        );
         hang <= stopped.elapsed()
     });
     let (rss, peak) = (status_mib(&process, "VmRSS"), status_mib(&process, "VmHWM"));
