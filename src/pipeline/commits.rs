@@ -126,7 +126,7 @@ impl Owned {
         };
         let snapshot = planning.plan.snapshot(now, now_ms)?;
         let is_new = self.committed != Some(snapshot.offset) || planning.plan.awaits_commit(now);
-        is_new.then(|| Commit { offset: snapshot.offset, snapshot: Some(snapshot) })
+        is_new.then_some(Commit { offset: snapshot.offset, snapshot: Some(snapshot) })
     }
 
     /// Whether batches wait for a commit to be sent.
