@@ -13,9 +13,29 @@ use super::config::{Config, Mechanism, Protocol, Security, Start};
 /// A dead letter may be as large as a record: what may be published is bounded by the broker alone.
 const MESSAGE_BYTES_MAX: &str = "1000000000";
 
+/// What librdkafka keeps beside the bytes of each message that waits, which it does not count itself.
+const MESSAGE_OVERHEAD_BYTES: u64 = 320;
+
+/// How much may wait, so that `prefetch` holds for memory: a quarter of it is for the answer on its way, and of
+/// the rest one half for the bytes of messages and the other for what librdkafka keeps beside them.
+struct Ahead {
+    answer_bytes: u64,
+    bytes: u64,
+    messages: u64,
+}
+
+impl Ahead {
+    fn of(config: &Config) -> Ahead {
+        let answer_bytes = config.fetch_bytes_max.0.min(config.prefetch.0 / 4).max(1);
+        let half = (config.prefetch.0 - answer_bytes.min(config.prefetch.0)) / 2;
+        Ahead { answer_bytes, bytes: half, messages: (half / MESSAGE_OVERHEAD_BYTES).clamp(1, 10_000_000) }
+    }
+}
+
 /// A member of the group; `member` tells those of one process apart.
 pub fn consumer(config: &Config, member: usize) -> ClientConfig {
     let mut client = base(config);
+    let ahead = Ahead::of(config);
     client
         .set("group.id", &config.group)
         // Only what moves is taken away in a rebalance; the rest of the line goes on.
@@ -33,12 +53,13 @@ pub fn consumer(config: &Config, member: usize) -> ClientConfig {
         )
         .set("isolation.level", config.isolation.name())
         .set("session.timeout.ms", millis(config.session_timeout.0))
-        .set("fetch.max.bytes", config.fetch_bytes_max.0.to_string())
+        .set("fetch.max.bytes", ahead.answer_bytes.to_string())
         // A record that is larger than the answer's limit is delivered all the same, alone.
-        .set("max.partition.fetch.bytes", config.fetch_bytes_max.0.to_string())
+        .set("max.partition.fetch.bytes", ahead.answer_bytes.to_string())
         .set("receive.message.max.bytes", MESSAGE_BYTES_MAX)
-        .set("queued.max.messages.kbytes", (config.prefetch.0 / 1024).clamp(1, 2_097_151).to_string())
-        .set("queued.min.messages", "1000000")
+        .set("queued.max.messages.kbytes", (ahead.bytes / 1024).clamp(1, 2_097_151).to_string())
+        // Over all partitions, as the bytes are: each of them feeds the one queue of the consumer.
+        .set("queued.min.messages", ahead.messages.to_string())
         // The default waits a whole second before it fetches again when the queue was full.
         .set("fetch.queue.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100")

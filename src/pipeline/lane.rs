@@ -166,7 +166,16 @@ impl Lane {
         METRICS.batch_rows.with_label_values(&labels).observe(sealed.batch.num_rows() as f64);
         METRICS.batch_bytes.with_label_values(&labels).observe(sealed.bytes as f64);
         METRICS.batch_age.with_label_values(&labels).observe(sealed.age_ms as f64 / 1000.0);
-        Ok(Some((std::mem::replace(&mut open.ticket, next), sealed)))
+        let ticket = std::mem::replace(&mut open.ticket, next);
+        if 1 < self.opens.len() {
+            // A closed batch leaves room for as many rows again; for each of many partitions, that is memory
+            // which nobody counts.
+            let buffer = self.buffer();
+            if let Some(open) = self.opens.get_mut(index) {
+                open.buffer = buffer;
+            }
+        }
+        Ok(Some((ticket, sealed)))
     }
 
     /// Queues a batch.

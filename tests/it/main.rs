@@ -24,6 +24,7 @@ mod insert;
 mod inspect;
 mod ledger;
 mod line;
+mod memory;
 mod pressure;
 mod protocol;
 mod readback;

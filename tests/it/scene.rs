@@ -51,7 +51,16 @@ impl Scene {
 
     /// Topics, table file, table and configuration; `table` gets the topic's name.
     pub fn with_table(kafka: &Kafka, ch: &ClickHouse, table: impl Fn(&str) -> String) -> Scene {
-        let topic = kafka.fresh_topic(PARTITIONS);
+        Scene::with_partitions(PARTITIONS, kafka, ch, table)
+    }
+
+    pub fn with_partitions(
+        partitions: i32,
+        kafka: &Kafka,
+        ch: &ClickHouse,
+        table: impl Fn(&str) -> String,
+    ) -> Scene {
+        let topic = kafka.fresh_topic(partitions);
         kafka.create_topic(&format!("{topic}.dead"), 1, 1, &[("max.message.bytes", "67108864")]);
         let database = ch.fresh_database();
         let folder = TempDir::new().expect("a folder");
@@ -67,7 +76,7 @@ impl Scene {
             topic,
             config,
             folder,
-            numbers: vec![0; PARTITIONS as usize],
+            numbers: vec![0; partitions.unsigned_abs() as usize],
         };
         scene.create_table();
         scene
@@ -85,10 +94,15 @@ impl Scene {
 
     /// Publishes this many numbered events with this text to every partition.
     pub fn publish_texts(&mut self, events: u64, text: &str) {
+        self.publish_each(events, |_| text);
+    }
+
+    /// The same, with the text that belongs to each number.
+    pub fn publish_each<'a>(&mut self, events: u64, text: impl Fn(u64) -> &'a str) {
         for (partition, next) in (0..).zip(&mut self.numbers) {
             let numbers = *next..*next + events;
             *next += events;
-            let payloads = numbers.map(|n| format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+            let payloads = numbers.map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}", text(n)));
             self.kafka.produce(&self.topic, partition, payloads);
         }
     }
@@ -135,7 +149,7 @@ impl Scene {
     /// Waits until the group has committed the end of every partition.
     pub fn expect_committed(&self, deadline: Duration) {
         let group = self.config.text("kafka.group");
-        let partitions: Vec<i32> = (0..PARTITIONS).collect();
+        let partitions: Vec<i32> = (0..).zip(&self.numbers).map(|(partition, _)| partition).collect();
         let ends: Vec<i64> = partitions.iter().map(|p| self.kafka.watermarks(&self.topic, *p).1).collect();
         wait_until(deadline, "the group has committed every partition's end", || {
             // Where nothing was published there is nothing to commit.
