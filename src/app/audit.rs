@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::decode::Decoder;
 use crate::kafka::admin::Purpose;
 use crate::kafka::config::Start;
+use crate::kafka::group::Outsider;
 use crate::kafka::{scan, span};
 use crate::pipeline::config::Delivery;
 use crate::pipeline::resolve_topics;
@@ -160,12 +161,13 @@ fn targets(
     }
     let at = |ms: Option<i64>| ms.map(|ms| span::offsets_at(kafka, topic, &partitions, ms)).transpose();
     let (since, until) = (at(options.since_ms)?, at(options.until_ms)?);
-    let committed = span::committed(kafka, topic, &partitions)?;
+    let source = |partition: &Partition| TopicPartition { topic: Arc::clone(topic), partition: *partition };
+    let sources: Vec<TopicPartition> = partitions.iter().map(source).collect();
+    let committed = Outsider::new(kafka)?.committed(&sources)?;
     let mut targets = Vec::new();
-    for (index, stretch) in extent.iter().enumerate() {
-        let source = TopicPartition { topic: Arc::clone(topic), partition: stretch.partition };
+    for (index, (stretch, (source, committed, _))) in extent.iter().zip(committed).enumerate() {
         let end = stretch.range.next;
-        let Some(committed) = committed.get(index).copied().flatten() else {
+        let Some(committed) = committed else {
             notes.push(format!("group `{}` has committed nothing of {source}", kafka.group));
             continue;
         };

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::Error;
 use crate::clickhouse::inspect::Role;
 use crate::clickhouse::{Client, Conditions, Freshness, Inspection, Judgement, Level, Quorum, level};
@@ -74,12 +76,18 @@ fn exact(config: &Config, table: &Table, inspection: &Inspection) -> Exact {
     // that is there does not say that the views have it, which only sending it again makes sure of.
     let has_views = inspection.tables.iter().any(|facts| matches!(facts.role, Role::ViewTarget { .. }));
     let keeps_rows = facts.is_some_and(|facts| !facts.merges_rows && !facts.expires_rows) && !has_views;
+    let has_quorum = config.exactly_once.quorum && facts.is_some_and(|facts| 1 < facts.replicas);
     Exact {
         group: config.kafka.group.clone(),
         name: format!("{database}.{}", table.name),
-        quorum: if config.exactly_once.quorum { Quorum::Auto } else { Quorum::Off },
+        quorum: if has_quorum { Quorum::Auto } else { Quorum::Off },
+        turn: has_quorum.then(|| Arc::new(Semaphore::new(1))),
         columns: place_columns(table).filter(|_| keeps_rows),
-        freshness: if is_replicated { Freshness::Synced } else { Freshness::Server },
+        freshness: match (is_replicated, has_quorum) {
+            (_, true) => Freshness::Sequential,
+            (true, false) => Freshness::Synced,
+            (false, false) => Freshness::Server,
+        },
         loses_rows: !is_replicated,
         token_life: facts.and_then(|facts| facts.window).map(|window| window / 2),
         insert_max: insert_max(config),

@@ -32,7 +32,8 @@ pub enum Quorum {
     /// Nothing is said about it: what the server's profile says counts, which is one by default.
     #[default]
     Off,
-    /// The majority. Tables that are not replicated take no notice.
+    /// The majority, and one insert into the table at a time: the server refuses others until the quorum is
+    /// reached (code 286). Tables that are not replicated take no notice.
     Auto,
 }
 

@@ -102,7 +102,9 @@ pub fn of(
     }
     if attempt.quorum == Quorum::Auto {
         set("insert_quorum", "auto");
-        set("insert_quorum_parallel", "1");
+        // In parallel, ClickHouse merges parts before their quorum: if that fails, the rows stay in the merged part
+        // while their token is forgotten, and a repeated insert brings them twice.
+        set("insert_quorum_parallel", "0");
         // The server's own "not known" must come before the client stops to listen.
         let timeout_ms = (attempt.timeout.as_millis() * 3 / 4).max(1);
         set("insert_quorum_timeout", &timeout_ms.to_string());
@@ -177,6 +179,7 @@ mod tests {
             ("max_execution_time", "9"),
             ("param_begin_before", "5"),
             ("insert_quorum", "auto"),
+            ("insert_quorum_parallel", "0"),
             ("insert_quorum_timeout", "30000"),
             ("max_threads", "7"),
         ] {

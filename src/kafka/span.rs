@@ -1,33 +1,16 @@
-//! Where a group stands in a topic, seen from outside of it: committed offsets, offsets by time, compaction.
+//! What brokers tell of a topic from outside of any group: offsets by time, compaction.
 //!
 //! Refuses to move anything: it looks and never joins. Every call is bounded by a time-out.
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::admin::{METADATA_TIMEOUT, unreachable_brokers};
 use super::{Config, Error, client};
 use crate::record::{Offset, Partition};
-
-/// What the group has committed for each of these partitions, if anything. Blocks up to ten seconds.
-pub fn committed(
-    config: &Config,
-    topic: &str,
-    partitions: &[Partition],
-) -> Result<Vec<Option<Offset>>, Error> {
-    let mut settings = client::probe(config);
-    let probe: BaseConsumer = settings.set("group.id", &config.group).create().map_err(Error::Create)?;
-    let mut asked = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        asked.add_partition(topic, partition.0);
-    }
-    let answer = probe
-        .committed_offsets(asked, METADATA_TIMEOUT)
-        .map_err(|source| unreachable_brokers(config, source))?;
-    Ok(partitions.iter().map(|partition| found(&answer, topic, *partition)).collect())
-}
 
 /// For each partition the first offset whose timestamp is `at_ms` (milliseconds since 1970) or later; `None`
 /// where there is no such record. Blocks up to ten seconds.
@@ -44,7 +27,17 @@ pub fn offsets_at(
         asked.add_partition_offset(topic, partition.0, KafkaOffset::Offset(at_ms)).map_err(failed)?;
     }
     let answer = probe.offsets_for_times(asked, METADATA_TIMEOUT).map_err(failed)?;
-    Ok(partitions.iter().map(|partition| found(&answer, topic, *partition)).collect())
+    let found = |partition: &Partition| {
+        let element = answer.find_partition(topic, partition.0);
+        let missing = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
+        let element = element.ok_or(missing).map_err(failed)?;
+        element.error().map_err(failed)?;
+        Ok(match element.offset() {
+            KafkaOffset::Offset(offset) if 0 <= offset => Some(Offset(offset)),
+            _ => None,
+        })
+    };
+    partitions.iter().map(found).collect()
 }
 
 /// Whether the broker deletes single records of the topic by their key; `None` when this user may not see it.
@@ -59,11 +52,4 @@ pub async fn is_compacted(config: &Config, topic: &str) -> Result<Option<bool>, 
     let Some(Ok(resource)) = answer.into_iter().next() else { return Ok(None) };
     let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.as_deref());
     Ok(policy.map(|policy| policy.contains("compact")))
-}
-
-fn found(answer: &TopicPartitionList, topic: &str, partition: Partition) -> Option<Offset> {
-    match answer.find_partition(topic, partition.0)?.offset() {
-        KafkaOffset::Offset(offset) if 0 <= offset => Some(Offset(offset)),
-        _ => None,
-    }
 }

@@ -45,7 +45,8 @@ pub struct ExactlyOnce {
     /// How long a batch may be sent after the commit that lists it, until it is committed again. A former
     /// owner of a partition sends nothing later than this, and the tables must remember tokens for longer.
     pub lease: Span,
-    /// Whether an insert into a replicated table waits until the majority of replicas has it.
+    /// Whether an insert into a replicated table waits until the majority of replicas has it. One insert at a time
+    /// is made into a table then, over all processes.
     pub quorum: bool,
     /// The least that has to be promised for every table; the process does not start on less. What keeps a
     /// table from more is told at start.

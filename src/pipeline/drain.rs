@@ -93,15 +93,15 @@ impl Worker {
     }
 
     /// Lets go of partitions that are still reading again what a former owner planned: the plan stays as it
-    /// was committed, for the next owner.
-    fn abandon(&mut self, partitions: &[TopicPartition]) {
+    /// was committed, for the next owner. Says whether there were any.
+    fn abandon(&mut self, partitions: &[TopicPartition]) -> bool {
         let is_replaying = |source: &&TopicPartition| {
             let owned = self.line.partitions.by_source(source);
             owned.and_then(|owned| owned.plan.as_ref()?.boundary()).is_some()
         };
         let replaying: Vec<_> = partitions.iter().filter(is_replaying).cloned().collect();
-        self.left_behind |= !replaying.is_empty();
         self.fence(&replaying);
+        !replaying.is_empty()
     }
 
     /// From here on nothing of these partitions is sent or committed.
@@ -157,7 +157,7 @@ impl Worker {
         }
         self.consumer.pause(&all)?;
         self.seal_all(Trigger::Shutdown, now)?;
-        self.abandon(&all);
+        self.left_behind = self.abandon(&all);
         Ok(())
     }
 }

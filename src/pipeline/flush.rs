@@ -8,6 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::OptionFuture;
+use tokio::sync::Semaphore;
+
 use super::Error;
 use super::partitions::Partitions;
 use super::pressure::Valve;
@@ -110,6 +113,8 @@ pub struct Exact {
     pub group: String,
     pub name: String,
     pub quorum: Quorum,
+    /// The right to the one insert at a time that a quorum allows; other processes are told apart by the server.
+    pub turn: Option<Arc<Semaphore>>,
     /// The columns by which rows can be found again, if the table has them.
     pub columns: Option<PlaceColumns>,
     /// Which of the acknowledged rows a reading sees.
@@ -225,6 +230,9 @@ impl Flusher {
         insert: &Insert,
         target: &Target,
     ) -> Result<clickhouse::Inserted, clickhouse::Error> {
+        let turn = target.exact.as_ref().and_then(|exact| exact.turn.clone());
+        // Nobody closes it; without a turn the server says itself that another is at work.
+        let _turn = OptionFuture::from(turn.map(Semaphore::acquire_owned)).await;
         let pass = target.valve.admit().await;
         self.faults.point(Point::InsertStarted);
         let answer = self.client.insert(insert).await;

@@ -138,6 +138,11 @@ impl Ledger {
         self.lock().moved.iter().any(|one| !one.back && covers(one, position))
     }
 
+    /// Whether a person moved the group over this position.
+    pub fn is_moved(&self, position: Position) -> bool {
+        self.lock().moved.iter().any(|one| covers(one, position))
+    }
+
     /// Takes one of the poison rows that are asked for.
     pub fn takes_poison(&self) -> bool {
         let taken = self.poison.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));

@@ -9,6 +9,7 @@
 
 mod catalogue;
 mod check;
+mod evidence;
 #[path = "../it/harness/mod.rs"]
 mod harness;
 mod lanes;

@@ -59,6 +59,10 @@ pub struct Layout {
     /// Blocks that the table remembers the tokens of.
     pub window: u64,
     pub rows_max: u64,
+    /// Replicated tables: the majority of replicas confirms each insert.
+    pub quorum: bool,
+    /// Replicated tables: a view hangs on the table. Without one, rows are looked for where an attempt is unclear.
+    pub view: bool,
 }
 
 impl Layout {
@@ -66,6 +70,7 @@ impl Layout {
         let mut dice = Dice::new(seed, "layout");
         let wants_three = options.faults.iter().any(|fault| fault.needs == Needs::ThreeBrokers);
         // Who is to give partitions back needs some to give.
+        let mut replicated = Dice::new(seed, "replicated");
         let wants_many = options.faults.iter().any(|fault| fault.name.contains("revoke"));
         let drawn = if dice.one_in(4) || wants_three { 3 } else { 1 };
         Layout {
@@ -83,6 +88,8 @@ impl Layout {
                 _ => 3_000,
             },
             rows_max: dice.between(50, 2_000),
+            quorum: replicated.one_in(2),
+            view: replicated.one_in(2),
         }
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! It refuses to decide what breaks. Everything in it is shared by the lanes; each lane keeps to its own part.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -217,22 +216,30 @@ impl World {
             client.query(&format!("CREATE DATABASE IF NOT EXISTS {database}"));
             // On each server by itself: `ON CLUSTER` is not everywhere.
             let config = self.config.clone().set("clickhouse.endpoints", vec![client.url()]);
-            let config = config.set("delivery", "at_least_once");
+            // A server that was just started may be slow to answer.
+            let config = config.set("delivery", "at_least_once").set("clickhouse.request_timeout", "60s");
             let (code, log) = Penstock::output(&config, &["schema", "create"], DEADLINE);
             assert_eq!(code, Some(0), "{log}");
-            if self.options.engine == Engine::Replicated {
+            if self.has_view() {
                 client.query(&format!(
-                    "CREATE TABLE {database}.totals (_partition Int32, events UInt64, sum UInt64) ENGINE = \
-                     ReplicatedMergeTree('/chaos/{database}/totals', '{{replica}}') ORDER BY _partition"
+                    "CREATE TABLE {database}.totals (incarnation UInt32, _partition Int32, _offset Int64, \
+                     events UInt64, sum UInt64) \
+                     ENGINE = ReplicatedMergeTree('/chaos/{database}/totals', '{{replica}}') \
+                     ORDER BY (_partition, _offset)"
                 ));
                 client.query(&format!(
-                    "CREATE MATERIALIZED VIEW {database}.to_totals TO {database}.totals AS SELECT _partition, \
-                     count() AS events, sum(number) AS sum FROM {database}.events GROUP BY _partition"
+                    "CREATE MATERIALIZED VIEW {database}.to_totals TO {database}.totals AS \
+                     SELECT incarnation, _partition, _offset, count() AS events, sum(number) AS sum \
+                     FROM {database}.events GROUP BY ALL"
                 ));
             }
         }
         let refuse = format!("ALTER TABLE {database}.events ADD CONSTRAINT no_poison CHECK text != 'poison'");
         self.servers[0].client().query(&refuse);
+    }
+
+    pub fn has_view(&self) -> bool {
+        self.options.engine == Engine::Replicated && self.layout.view
     }
 
     /// Asks the servers in turn until one of them does it; whether any did before the deadline.
@@ -306,30 +313,6 @@ impl World {
         }
     }
 
-    /// Keeps every log and the list of faults where a person finds them.
-    pub fn keep_evidence(&self) -> PathBuf {
-        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.dev/logs"))
-            .join(format!("chaos-{}-{}", self.seed, self.database));
-        std::fs::create_dir_all(&folder).expect("a folder for the logs");
-        for (name, log) in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            std::fs::write(folder.join(name), log).expect("a log");
-        }
-        std::fs::write(folder.join("faults"), self.story()).expect("the list of faults");
-        let run = concat!(env!("CARGO_MANIFEST_DIR"), "/.dev/run");
-        let mut sets = vec![self.kafka.set_name()];
-        if let Server::Private(server) = &self.servers[0] {
-            sets.push(server.set_name());
-        }
-        for set in sets {
-            let copied = Command::new("sh")
-                .args(["-c", "cd \"$0\" && cp --parents */*.log \"$1\"", &format!("{run}/{set}")])
-                .arg(&folder)
-                .status();
-            assert!(copied.is_ok_and(|status| status.success()), "the logs of {set} cannot be copied");
-        }
-        folder
-    }
-
     pub fn story(&self) -> String {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
         done.extend(self.notes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
@@ -365,7 +348,9 @@ fn servers(options: &Options) -> Vec<Server> {
 fn quick(config: PenstockConfig, options: &Options, layout: &Layout) -> PenstockConfig {
     config
         .set("delivery", options.mode.name())
+        .set("telemetry.log.level", "info,penstock::pipeline=debug")
         .set("exactly_once.lease", "10s")
+        .set("exactly_once.quorum", layout.quorum)
         .set("kafka.session_timeout", "6s")
         .set("kafka.commit_interval", "200ms")
         .set("batch.age_max", "200ms")
