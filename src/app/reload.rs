@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Error, levels, tables};
+use super::{Error, connect, levels, tables};
 use crate::clickhouse::Client;
 use crate::config::{Config, Inputs, Loaded, check_sources, load};
 use crate::decode::Decoder;
@@ -132,10 +132,12 @@ impl Reload {
         let config = &loaded.config;
         check(&written, &tables).await?;
         let merged = merge(&line.tables, &tables);
-        if !merged.changed.is_empty() {
-            tables::check_live(config, &line.client, &merged.tables).await?;
+        let moves = config.clickhouse.endpoints != old.clickhouse.endpoints;
+        if moves || !merged.changed.is_empty() {
+            let client = newcomers(old, config).await?.unwrap_or_else(|| line.client.clone());
+            tables::check_live(config, &client, &merged.tables).await?;
             if config.delivery == Delivery::ExactlyOnce {
-                levels::exactly_once(config, &line.client, &merged.tables, &line.health).await?;
+                levels::exactly_once(config, &client, &merged.tables, &line.health).await?;
             }
         }
         for key in changed(config, &written).iter().chain(&merged.needs_restart) {
@@ -144,6 +146,9 @@ impl Reload {
         let changes: Vec<_> = changed(old, config).into_iter().chain(merged.changed).collect();
         if changes.is_empty() {
             return Ok(false);
+        }
+        if moves {
+            line.client.set_endpoints(&config.clickhouse.endpoints)?;
         }
         line.tables.clone_from(&merged.tables);
         line.control.apply(Update {
@@ -158,6 +163,16 @@ impl Reload {
         tracing::info!(changes = %changes.join(", "), "the new configuration is in force");
         self.loaded = loaded;
         Ok(true)
+    }
+}
+
+/// A client of the servers that were not used before, one of which has answered; none if there is no such server.
+async fn newcomers(old: &Config, new: &Config) -> Result<Option<Client>, Error> {
+    let mut config = new.clone();
+    config.clickhouse.endpoints.retain(|url| !old.clickhouse.endpoints.contains(url));
+    match config.clickhouse.endpoints.is_empty() {
+        true => Ok(None),
+        false => connect(&config).await.map(Some),
     }
 }
 
@@ -196,6 +211,7 @@ async fn check(config: &Config, tables: &[Arc<Table>]) -> Result<(), Error> {
 /// `old` with everything of `new` that can change while the line runs.
 fn live(old: &Config, new: &Config) -> Config {
     let mut config = old.clone();
+    config.clickhouse.endpoints.clone_from(&new.clickhouse.endpoints);
     config.limits = new.limits.clone();
     config.decode = new.decode.clone();
     config.reload = new.reload.clone();
@@ -332,6 +348,7 @@ mod tests {
         assert_eq!(changed(&old, &new), [""; 0]);
         new.limits.tables.insert("t".to_owned(), Rate { records_per_second: 5 });
         new.batch.rows_max = 7;
+        new.clickhouse.endpoints = vec!["http://other:8123".to_owned()];
         new.batch.pressure.interval = Span::secs(9);
         new.dead_letter.ceiling.percent_max = 3;
         new.kafka.group = "other".to_owned();
@@ -339,7 +356,7 @@ mod tests {
         let config = live(&old, &new);
         assert_eq!(
             changed(&old, &config),
-            ["batch.rows_max", "dead_letter.ceiling.percent_max", "limits.tables.t"]
+            ["batch.rows_max", "clickhouse.endpoints", "dead_letter.ceiling.percent_max", "limits.tables.t"]
         );
         assert_eq!(changed(&config, &new), ["batch.pressure.interval", "clickhouse.password", "kafka.group"]);
         let mut other = new.clone();

@@ -11,6 +11,7 @@ use hyper::Uri;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
 use super::config::{Compression, Config};
@@ -52,6 +53,10 @@ pub struct EndpointHealth {
 
 pub struct Endpoint {
     name: String,
+    /// As it stands in the configuration.
+    url: String,
+    /// Cancelled once it is no longer in force.
+    retired: CancellationToken,
     client: clickhouse::Client,
     transport: Transport,
     breaker: Breaker,
@@ -78,14 +83,21 @@ impl Endpoint {
             let hint = "mend these values; `penstock config schema` tells what each means";
             return Err(Error::Config { message: faults.join("\n"), hint });
         }
-        let urls = config.endpoints.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
-        let any_https = urls.iter().any(|(uri, _)| uri.scheme_str() == Some("https"));
+        let parsed = |url: &String| parse(url).map(|(uri, name)| (url.clone(), uri, name));
+        let urls = config.endpoints.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
+        let any_https = urls.iter().any(|(_, uri, _)| uri.scheme_str() == Some("https"));
         let tls = tls::client_config(&config.tls, any_https)?;
-        let new = |(uri, name): (Uri, String)| Endpoint::new(config, &uri, name, tls.clone()).map(Arc::new);
+        let new = |(url, uri, name): (String, Uri, String)| {
+            Endpoint::new(config, (url, &uri, name), tls.clone()).map(Arc::new)
+        };
         urls.into_iter().map(new).collect()
     }
 
-    fn new(config: &Config, uri: &Uri, name: String, tls: rustls::ClientConfig) -> Result<Endpoint, Error> {
+    fn new(
+        config: &Config,
+        (url, uri, name): (String, &Uri, String),
+        tls: rustls::ClientConfig,
+    ) -> Result<Endpoint, Error> {
         let connections = Connections::new(&name);
         let bodies = http::client(tls.clone(), config.connect_timeout.0, connections.clone());
         let http = http::client(tls, config.connect_timeout.0, connections.clone());
@@ -108,6 +120,8 @@ impl Endpoint {
             breaker: Breaker::new(&name, config.breaker.clone()),
             transport: Transport::new(config, uri, name.clone(), bodies)?,
             name,
+            url,
+            retired: CancellationToken::new(),
             client,
             permits: Semaphore::new(usize::try_from(config.connections_max.max(1)).unwrap_or(1)),
             permit_timeout: config.request_timeout.0,
@@ -124,6 +138,27 @@ impl Endpoint {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Cancelled once it is no longer in force.
+    pub fn retired(&self) -> CancellationToken {
+        self.retired.clone()
+    }
+
+    /// It is no longer in force: nothing is told of it from now on, but for requests that are under way.
+    pub fn retire(&self) {
+        self.retired.cancel();
+        let name = self.name();
+        // A series that was never made cannot be removed, which is as well.
+        for state in [State::Open, State::Limited, State::Shut] {
+            let _ = METRICS.gate_state.remove_label_values(&[name, state.name()]);
+        }
+        let _ = METRICS.ch_up.remove_label_values(&[name]);
+        let _ = METRICS.endpoint_requests_in_flight.remove_label_values(&[name]);
     }
 
     pub fn client(&self) -> &clickhouse::Client {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::breaker::Probe;
 use super::endpoint::Endpoint;
 use super::gate::State;
+use super::members::InForce;
 use crate::telemetry::metrics::METRICS;
 
 /// Pings without an answer that shut the gate: a second one, made at once, tells a hanging server from
@@ -20,8 +21,8 @@ const UNANSWERED_MAX: u32 = 2;
 
 /// Everything one watcher needs.
 pub struct Watch {
-    pub endpoints: Arc<[Arc<Endpoint>]>,
-    pub index: usize,
+    pub in_force: InForce,
+    pub endpoint: Arc<Endpoint>,
     pub interval: Duration,
     pub timeout: Duration,
     /// Told whenever a gate opens.
@@ -31,7 +32,7 @@ pub struct Watch {
 impl Watch {
     /// Watches for ever. Cancel-safe.
     pub async fn run(self) {
-        let Some(endpoint) = self.endpoints.get(self.index).cloned() else { return };
+        let endpoint = Arc::clone(&self.endpoint);
         loop {
             self.serving(&endpoint).await;
             while endpoint.breaker().state() != State::Open {
@@ -96,11 +97,10 @@ impl Watch {
 
     /// Breaks the requests that wait for a server behind a shut gate, if another can take them.
     fn give_up_requests(&self, endpoint: &Endpoint) {
-        let elsewhere = self
-            .endpoints
-            .iter()
-            .enumerate()
-            .any(|(i, other)| i != self.index && other.breaker().state() == State::Open);
+        let is_other = |other: &Arc<Endpoint>| !Arc::ptr_eq(other, &self.endpoint);
+        let in_force = self.in_force.read().clone();
+        let elsewhere =
+            in_force.iter().any(|other| is_other(other) && other.breaker().state() == State::Open);
         if elsewhere && endpoint.outstanding() > 0 {
             tracing::warn!(
                 endpoint = endpoint.name(),

@@ -27,6 +27,7 @@ mod http;
 mod insert;
 pub mod inspect;
 pub mod level;
+mod members;
 pub mod native;
 pub mod pressure;
 mod query;
@@ -47,10 +48,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 pub use class::Class;
 pub use config::{Compression, Config, Tls};
@@ -67,6 +65,7 @@ pub use sql::{quote_identifier, quote_string};
 use balance::Load;
 use endpoint::Endpoint;
 use gate::State;
+use members::Members;
 use retry::{Exhausted, Next, Reason};
 
 /// Access to all endpoints; clones share everything.
@@ -76,23 +75,18 @@ pub struct Client {
 }
 
 struct Shared {
+    /// As it was made; which endpoints are in force, `members` knows.
     config: Config,
-    endpoints: Arc<[Arc<Endpoint>]>,
+    members: Members,
     budget: retry::Budget,
     rng: Mutex<StdRng>,
     turn: AtomicUsize,
-    /// Told whenever a gate opens.
-    opened: Arc<Notify>,
     closed: AtomicBool,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    /// Ends the tasks when the last clone is dropped.
-    _stop_at_drop: DropGuard,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.shared.endpoints.iter().map(|endpoint| endpoint.name())).finish()
+        f.debug_list().entries(self.shared.members.get().iter().map(|endpoint| endpoint.name())).finish()
     }
 }
 
@@ -102,44 +96,32 @@ impl Client {
     /// # Errors
     /// A configuration that cannot work, or no tokio runtime around the call.
     pub fn new(config: &Config) -> Result<Client, Error> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|e| Error::Config {
-            message: format!("the client needs a runtime: {e}"),
-            hint: "make it inside of the tokio runtime",
-        })?;
-        let endpoints: Arc<[Arc<Endpoint>]> = Endpoint::all(config)?.into();
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let opened = Arc::new(Notify::new());
-        for index in 0..endpoints.len() {
-            let watch = health::Watch {
-                endpoints: endpoints.clone(),
-                index,
-                interval: config.health_interval.0,
-                timeout: config.health_timeout.0,
-                opened: opened.clone(),
-            };
-            let stop = stop.clone();
-            tasks.spawn_on(async move { stop.run_until_cancelled(watch.run()).await }, &runtime);
-        }
-        tasks.close();
         let shared = Shared {
             budget: retry::Budget::new(&config.retry, Instant::now()),
             config: config.clone(),
-            endpoints,
+            members: Members::new(config)?,
             rng: Mutex::new(StdRng::from_rng(&mut rand::rng())),
             turn: AtomicUsize::new(0),
-            opened,
             closed: AtomicBool::new(false),
-            tasks,
-            _stop_at_drop: stop.clone().drop_guard(),
-            stop,
         };
         Ok(Client { shared: Arc::new(shared) })
+    }
+
+    /// From now on these endpoints are used, with everything else as it was. Those that stay keep their connections
+    /// and gates; requests under way at others go on to their end.
+    ///
+    /// # Errors
+    /// As [`Client::new`]; then nothing has changed.
+    pub fn set_endpoints(&self, endpoints: &[String]) -> Result<(), Error> {
+        self.check_open()?;
+        self.shared.members.exchange(&Config { endpoints: endpoints.to_vec(), ..self.config().clone() })
     }
 
     /// Asks every endpoint at once for a sign of life, whatever its gate. Cancel-safe.
     pub async fn health_check(&self) -> Vec<EndpointHealth> {
         let timeout = self.config().health_timeout.0;
-        let checks = self.shared.endpoints.iter().map(|endpoint| async move {
+        let endpoints = self.shared.members.get();
+        let checks = endpoints.iter().map(|endpoint| async move {
             let result = endpoint.ping(timeout).await;
             EndpointHealth { endpoint: endpoint.name().to_owned(), gate: endpoint.breaker().state(), result }
         });
@@ -148,14 +130,13 @@ impl Client {
 
     /// What is known about each endpoint now.
     pub fn endpoints(&self) -> Vec<EndpointStatistics> {
-        self.shared.endpoints.iter().map(|endpoint| endpoint.statistics()).collect()
+        self.shared.members.get().iter().map(|endpoint| endpoint.statistics()).collect()
     }
 
     /// Ends the watchers and refuses every later call, of clones too. Calls under way go on.
     pub async fn close(self) {
         self.shared.closed.store(true, Ordering::Relaxed);
-        self.shared.stop.cancel();
-        self.shared.tasks.wait().await;
+        self.shared.members.close().await;
     }
 
     fn config(&self) -> &Config {
@@ -176,11 +157,11 @@ impl Client {
         op: impl Fn(Arc<Endpoint>, Duration) -> F,
     ) -> Result<(T, u32), Error> {
         self.check_open()?;
-        let elsewhere = u32::try_from(self.shared.endpoints.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let elsewhere = u32::try_from(self.shared.members.get().len().saturating_sub(1)).unwrap_or(u32::MAX);
         let policy =
             retry::Policy::new(&self.config().retry, &self.shared.budget, elsewhere).until(give_up_at);
         let unknown = AtomicBool::new(false);
-        let failed: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+        let failed: Mutex<Vec<Arc<Endpoint>>> = Mutex::default();
         let classify = |error: &Error| {
             if error.outcome_unknown() {
                 unknown.store(true, Ordering::Relaxed);
@@ -190,14 +171,14 @@ impl Client {
         let attempt = |attempts| {
             let (op, failed, deadline) = (&op, &failed, policy.deadline());
             async move {
-                let (index, endpoint) = self.endpoint(failed, deadline).await?;
+                let endpoint = self.endpoint(failed, deadline).await?;
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return Err(Error::NoTimeLeft);
                 }
-                let result = op(endpoint, left).await;
+                let result = op(endpoint.clone(), left).await;
                 if result.is_err() {
-                    failed.lock().push(index);
+                    failed.lock().push(endpoint);
                 }
                 result.map(|value| (value, attempts))
             }
@@ -211,11 +192,11 @@ impl Client {
     /// others. While all gates are shut it waits for one to open.
     async fn endpoint(
         &self,
-        failed: &Mutex<Vec<usize>>,
+        failed: &Mutex<Vec<Arc<Endpoint>>>,
         deadline: Instant,
-    ) -> Result<(usize, Arc<Endpoint>), Error> {
+    ) -> Result<Arc<Endpoint>, Error> {
         loop {
-            let opened = self.shared.opened.notified();
+            let opened = self.shared.members.opened.notified();
             tokio::pin!(opened);
             opened.as_mut().enable();
             if let Some(found) = self.pick(&mut failed.lock()) {
@@ -226,18 +207,19 @@ impl Client {
     }
 
     fn gate_shut(&self) -> Error {
-        let causes = self.shared.endpoints.iter().map(|endpoint| endpoint.last_failure());
+        let endpoints = self.shared.members.get();
+        let causes = endpoints.iter().map(|endpoint| endpoint.last_failure());
         Error::GateShut(causes.collect::<Vec<_>>().join("; "))
     }
 
-    fn pick(&self, failed: &mut Vec<usize>) -> Option<(usize, Arc<Endpoint>)> {
-        let endpoints = &self.shared.endpoints;
-        let loads = |failed: &[usize]| -> Vec<Load> {
-            let load = |(i, e): (usize, &Arc<Endpoint>)| Load {
-                usable: e.breaker().state() == State::Open && !failed.contains(&i),
+    fn pick(&self, failed: &mut Vec<Arc<Endpoint>>) -> Option<Arc<Endpoint>> {
+        let endpoints = self.shared.members.get();
+        let loads = |failed: &[Arc<Endpoint>]| -> Vec<Load> {
+            let load = |e: &Arc<Endpoint>| Load {
+                usable: e.breaker().state() == State::Open && !failed.iter().any(|one| Arc::ptr_eq(one, e)),
                 outstanding: e.outstanding(),
             };
-            endpoints.iter().enumerate().map(load).collect()
+            endpoints.iter().map(load).collect()
         };
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
         let mut rng = self.shared.rng.lock();
@@ -246,7 +228,7 @@ impl Client {
             failed.clear();
             balance::pick(strategy, &loads(failed), turn, &mut *rng)
         })?;
-        endpoints.get(index).map(|endpoint| (index, endpoint.clone()))
+        endpoints.get(index).cloned()
     }
 }
 

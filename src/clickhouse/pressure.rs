@@ -111,7 +111,8 @@ impl Client {
             ("limits", json!(LIMITS)),
         ];
         let params = query::parameters(&params)?;
-        let open = self.shared.endpoints.iter().filter(|e| e.breaker().state() == State::Open);
+        let endpoints = self.shared.members.get();
+        let open = endpoints.iter().filter(|e| e.breaker().state() == State::Open);
         let answers = open.map(|endpoint| ask(endpoint, &params, self.config().result_bytes_max.0));
         let answers = futures_util::future::try_join_all(answers).await?;
         answers.into_iter().reduce(|a, b| a.worst(&b)).ok_or_else(|| self.gate_shut())

@@ -113,7 +113,7 @@ impl Client {
         self.check_open()?;
         let params = parameters(params)?;
         let timeout = self.config().request_timeout.0;
-        let (_, endpoint) = self.endpoint(&Mutex::default(), Instant::now() + timeout).await?;
+        let endpoint = self.endpoint(&Mutex::default(), Instant::now() + timeout).await?;
         let cursor = prepare(&endpoint, sql, &params)
             .fetch_bytes(format)
             .map_err(|e| Error::from_crate(e, endpoint.name(), timeout))?;

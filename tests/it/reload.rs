@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Penstock, Servers, wait_until};
+use crate::harness::{ClickHouse, Penstock, Servers, wait_until};
 use crate::scene::{DEADLINE, PARTITIONS, Scene, events_table};
 
 const DEDUPLICATES: &str = "settings: {non_replicated_deduplication_window: 10000}\n";
@@ -182,4 +182,42 @@ fn changed_files_are_seen_without_a_signal() {
     wait_until(Duration::from_secs(20), "the table file is read", || reloads(&process, "ok") == 2.0);
     scene.publish(20);
     wait_until(DEADLINE, "ten of each partition land", || scene.landed() == 10 * PARTITIONS as u64);
+}
+
+#[test]
+fn endpoints_change_and_servers_that_do_not_answer_are_refused() {
+    let mut scene = scene(false);
+    let other = ClickHouse::start_private();
+    let table = format!("{}.events", scene.database.name);
+    let definition = scene.ch.query(&format!("SHOW CREATE TABLE {table} FORMAT TSVRaw"));
+    other.query(&format!("CREATE DATABASE {}", scene.database.name));
+    other.query(&definition);
+    scene.publish(100);
+    let mut process = Penstock::run(&scene.config);
+    process.wait_ready();
+    scene.expect_all(DEADLINE);
+    let (before, assigned) = (scene.landed(), rebalances(&process));
+
+    process.reconfigure(&scene.config.clone().set("clickhouse.endpoints", vec!["http://127.0.0.1:1"]));
+    reload(&process, "refused");
+    let endpoints = vec![scene.ch.url(), other.url()];
+    process.reconfigure(&scene.config.clone().set("clickhouse.endpoints", endpoints));
+    reload(&process, "ok");
+    process.reconfigure(&scene.config.clone().set("clickhouse.endpoints", vec![other.url()]));
+    reload(&process, "ok");
+    scene.publish(100);
+    let landed = |ch: &ClickHouse| ch.query(&format!("SELECT uniqExact(_partition, _offset) FROM {table}"));
+    wait_until(DEADLINE, "all of the new events are on the new server", || {
+        landed(&other) == before.to_string()
+    });
+    assert_eq!(scene.landed(), before, "nothing more went to the old one");
+    let host = |ch: &ClickHouse| format!("host=\"{}\"", ch.url().trim_start_matches("http://"));
+    assert_eq!(process.metric("penstock_ch_up", &[&host(&other)]), Some(1.0));
+    assert_eq!(
+        process.metric("penstock_ch_up", &[&host(&scene.ch)]),
+        None,
+        "nothing is told of what has left"
+    );
+    scene.expect_committed(DEADLINE);
+    assert_eq!(rebalances(&process), assigned);
 }
