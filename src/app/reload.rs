@@ -133,8 +133,11 @@ impl Reload {
         check(&written, &tables).await?;
         let merged = merge(&line.tables, &tables);
         let moves = config.clickhouse.endpoints != old.clickhouse.endpoints;
-        if moves || !merged.changed.is_empty() {
-            let client = newcomers(old, config).await?.unwrap_or_else(|| line.client.clone());
+        let newcomers = newcomers(old, config).await?;
+        let stay = config.clickhouse.endpoints.iter().any(|url| old.clickhouse.endpoints.contains(url));
+        let is_news_to_known = (stay && !merged.changed.is_empty()) || (moves && newcomers.is_none());
+        let known = is_news_to_known.then(|| line.client.clone());
+        for client in known.into_iter().chain(newcomers) {
             tables::check_live(config, &client, &merged.tables).await?;
             if config.delivery == Delivery::ExactlyOnce {
                 levels::exactly_once(config, &client, &merged.tables, &line.health).await?;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::Config;
@@ -24,19 +23,14 @@ pub struct Members {
     /// Told whenever a gate opens.
     pub opened: Arc<Notify>,
     tasks: TaskTracker,
-    stop: CancellationToken,
 }
 
 impl Members {
     /// # Errors
     /// A configuration that cannot work, or no tokio runtime around the call.
     pub fn new(config: &Config) -> Result<Members, Error> {
-        let members = Members {
-            in_force: InForce::default(),
-            opened: Arc::default(),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
+        let members =
+            Members { in_force: InForce::default(), opened: Arc::default(), tasks: TaskTracker::new() };
         members.tasks.close();
         members.exchange(config)?;
         Ok(members)
@@ -55,8 +49,8 @@ impl Members {
             message: format!("the client needs a runtime: {e}"),
             hint: "make it inside of the tokio runtime",
         })?;
-        let mut in_force = self.in_force.write();
-        let known = |url: &String| in_force.iter().find(|endpoint| endpoint.url() == url);
+        let before = self.get();
+        let known = |url: &String| before.iter().find(|endpoint| endpoint.url() == url);
         let added: Vec<_> = config.endpoints.iter().filter(|url| known(url).is_none()).cloned().collect();
         let new = match added.is_empty() && !config.endpoints.is_empty() {
             true => Vec::new(),
@@ -65,11 +59,10 @@ impl Members {
         let made = |url: &String| new.iter().find(|endpoint| endpoint.url() == url);
         let next: Arc<[_]> =
             config.endpoints.iter().filter_map(|url| known(url).or(made(url)).cloned()).collect();
-        for left in in_force.iter().filter(|endpoint| !next.iter().any(|one| Arc::ptr_eq(one, endpoint))) {
+        *self.in_force.write() = Arc::clone(&next);
+        for left in before.iter().filter(|endpoint| !next.iter().any(|one| Arc::ptr_eq(one, endpoint))) {
             left.retire();
         }
-        *in_force = next;
-        drop(in_force);
         for endpoint in new {
             let retired = endpoint.retired();
             let watch = Watch {
@@ -79,10 +72,7 @@ impl Members {
                 timeout: config.health_timeout.0,
                 opened: self.opened.clone(),
             };
-            let stop = self.stop.clone();
-            let task =
-                async move { stop.run_until_cancelled(retired.run_until_cancelled(watch.run())).await };
-            self.tasks.spawn_on(task, &runtime);
+            self.tasks.spawn_on(async move { retired.run_until_cancelled(watch.run()).await }, &runtime);
         }
         // Who waits for a gate to open looks again.
         self.opened.notify_waiters();
@@ -91,13 +81,17 @@ impl Members {
 
     /// Ends the watchers.
     pub async fn close(&self) {
-        self.stop.cancel();
+        self.retire_all();
         self.tasks.wait().await;
+    }
+
+    fn retire_all(&self) {
+        self.get().iter().for_each(|endpoint| endpoint.retire());
     }
 }
 
 impl Drop for Members {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.retire_all();
     }
 }

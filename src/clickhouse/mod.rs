@@ -11,7 +11,7 @@
 //! | statements and reads | [`Client::execute`], [`Client::query`] |
 //! | how a table's merges keep up | [`Client::pressure`] |
 //! | which error asks for what | [`class`] |
-//! | whom to ask next | [`balance`], [`gate`], [`breaker`], [`health`] |
+//! | which servers there are, and whom to ask next | `members`, [`balance`], [`gate`], [`breaker`], [`health`] |
 
 pub mod address;
 pub mod balance;

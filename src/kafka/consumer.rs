@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList, TopicPartitionListElem};
 
 use super::context::{Context, Notice, acknowledge, count_error};
 use super::{Config, Error, client};
@@ -117,17 +117,29 @@ pub(super) fn committed<C: ConsumerContext>(
     let answer = consumer.committed_offsets(list_of(partitions), timeout).map_err(failed())?;
     let mut all = Vec::with_capacity(partitions.len());
     for source in partitions {
-        let missing = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
-        let element = answer.find_partition(&source.topic, source.partition.0);
-        let element = element.ok_or(missing).map_err(failed())?;
-        element.error().map_err(failed())?;
-        let offset = match element.offset() {
-            KafkaOffset::Offset(offset) => Some(Offset(offset)),
-            _ => None,
-        };
-        all.push((source.clone(), offset, element.metadata().to_owned()));
+        let element = answered(&answer, &source.topic, source.partition).map_err(failed())?;
+        all.push((source.clone(), offset_of(&element), element.metadata().to_owned()));
     }
     Ok(all)
+}
+
+/// What was answered of a partition, unless that is an error of its own.
+pub(super) fn answered<'a>(
+    answer: &'a TopicPartitionList,
+    topic: &str,
+    partition: Partition,
+) -> Result<TopicPartitionListElem<'a>, KafkaError> {
+    let missing = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
+    let element = answer.find_partition(topic, partition.0).ok_or(missing)?;
+    element.error()?;
+    Ok(element)
+}
+
+pub(super) fn offset_of(element: &TopicPartitionListElem<'_>) -> Option<Offset> {
+    match element.offset() {
+        KafkaOffset::Offset(offset) if 0 <= offset => Some(Offset(offset)),
+        _ => None,
+    }
 }
 
 impl<'a> Message<'a> {

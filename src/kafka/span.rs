@@ -5,10 +5,10 @@
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::admin::{METADATA_TIMEOUT, unreachable_brokers};
+use super::consumer::{answered, offset_of};
 use super::{Config, Error, client};
 use crate::record::{Offset, Partition};
 
@@ -28,14 +28,8 @@ pub fn offsets_at(
     }
     let answer = probe.offsets_for_times(asked, METADATA_TIMEOUT).map_err(failed)?;
     let found = |partition: &Partition| {
-        let element = answer.find_partition(topic, partition.0);
-        let missing = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
-        let element = element.ok_or(missing).map_err(failed)?;
-        element.error().map_err(failed)?;
-        Ok(match element.offset() {
-            KafkaOffset::Offset(offset) if 0 <= offset => Some(Offset(offset)),
-            _ => None,
-        })
+        let element = answered(&answer, topic, *partition).map_err(failed)?;
+        Ok(offset_of(&element))
     };
     partitions.iter().map(found).collect()
 }

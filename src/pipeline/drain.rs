@@ -33,6 +33,8 @@ pub struct Revocation {
 #[derive(Debug)]
 pub struct Stopping {
     deadline: Instant,
+    /// Something was given up that was planned and may not have landed.
+    left_behind: bool,
 }
 
 impl Worker {
@@ -133,7 +135,7 @@ impl Worker {
         let committed = going.all(|owned| owned.is_committed(now));
         if self.line.is_settled() && committed && self.commits.is_idle() {
             let halted = self.line.partitions.iter().any(|owned| owned.halted.is_some());
-            return Ok(Some(!halted && !self.left_behind));
+            return Ok(Some(!halted && !stopping.left_behind));
         }
         if stopping.deadline <= now {
             tracing::error!("stopped before everything was settled; it is read again at the next start");
@@ -148,7 +150,6 @@ impl Worker {
     fn begin_stopping(&mut self, now: Instant) -> Result<(), Error> {
         tracing::info!("stopping: sending what is held, then committing");
         self.reporter.health.set_state(State::Draining, "sending what is held, then committing");
-        self.stopping = Some(Stopping { deadline: now + self.settings.drain_max });
         let mut all = Vec::new();
         for owned in self.line.partitions.iter_mut() {
             owned.closing = true;
@@ -157,7 +158,8 @@ impl Worker {
         }
         self.consumer.pause(&all)?;
         self.seal_all(Trigger::Shutdown, now)?;
-        self.left_behind = self.abandon(&all);
+        let left_behind = self.abandon(&all);
+        self.stopping = Some(Stopping { deadline: now + self.settings.drain_max, left_behind });
         Ok(())
     }
 }

@@ -268,7 +268,6 @@ impl Pipeline {
             caught_up_looks: 0,
             was_assigned: false,
             turned: now,
-            left_behind: false,
         })
     }
 

@@ -66,8 +66,6 @@ pub struct Worker {
     pub was_assigned: bool,
     /// When the loop last turned.
     pub turned: Instant,
-    /// Something was given up that was planned and may not have landed.
-    pub left_behind: bool,
 }
 
 #[derive(Clone, Debug)]
