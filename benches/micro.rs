@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use penstock::clickhouse::native;
 use penstock::columns::Columns;
@@ -54,6 +55,26 @@ fn decode_all(events: &[Vec<u8>], decoder: &mut Decoder, columns: &mut Columns) 
     }
 }
 
+/// The event's fields as `arrow-json` can read them.
+fn click_schema() -> Schema {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    Schema::new(vec![
+        text("event_id", false),
+        Field::new("time", DataType::Timestamp(TimeUnit::Millisecond, None), false),
+        Field::new("user_id", DataType::UInt64, false),
+        text("session_id", false),
+        text("url", false),
+        text("referrer", true),
+        text("country", false),
+        text("device", false),
+        Field::new("status", DataType::UInt16, false),
+        Field::new("duration_ms", DataType::UInt32, false),
+        Field::new("price", DataType::Float64, true),
+        Field::new("is_bot", DataType::Boolean, false),
+        text("ip", false),
+    ])
+}
+
 fn benches(c: &mut Criterion) {
     let mut clicks = Clicks::new(1, NOW_MS);
     let events: Vec<Vec<u8>> = (0..ROWS)
@@ -92,6 +113,34 @@ fn benches(c: &mut Criterion) {
     let batch = columns.finish().expect("columns finish");
     group.bench_function("encode to a Native block", |b| {
         b.iter(|| black_box(native::encode(&batch).expect("the batch encodes")));
+    });
+    group.bench_function("bare SIMD parse", |b| {
+        // It parses in place, so each round gets a new copy, which is not measured.
+        b.iter_batched_ref(
+            || (events.clone(), simd_json::Buffers::new(512)),
+            |(events, buffers)| {
+                let mut tape = simd_json::Tape::null();
+                for payload in events {
+                    let mut here = tape.reset();
+                    simd_json::fill_tape(payload, buffers, &mut here).expect("parses");
+                    tape = black_box(here).reset();
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("arrow-json", |b| {
+        let mut decoder = arrow_json::ReaderBuilder::new(Arc::new(click_schema()))
+            .with_batch_size(ROWS)
+            .build_decoder()
+            .expect("the schema is supported");
+        b.iter(|| {
+            for payload in &events {
+                let read = decoder.decode(payload).expect("parses");
+                assert_eq!(read, payload.len());
+            }
+            black_box(decoder.flush().expect("columns finish"))
+        });
     });
     group.bench_function("grammar only", |b| {
         b.iter(|| {

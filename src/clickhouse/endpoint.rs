@@ -107,7 +107,8 @@ impl Endpoint {
             .with_database(&config.database)
             .with_product_info("penstock", env!("CARGO_PKG_VERSION"))
             .with_compression(match config.compression {
-                Compression::Lz4 => clickhouse::Compression::Lz4,
+                // Results are small; the client knows no third way.
+                Compression::Lz4 | Compression::Zstd => clickhouse::Compression::Lz4,
                 Compression::None => clickhouse::Compression::None,
             });
         if let Some(password) = &config.password {

@@ -5,7 +5,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | one batch | [`Client::insert`], [`native::encode`], `request`, `settings`, `transport` |
+//! | one batch | [`Client::insert`], `body`, [`native::encode`], `request`, `settings`, `transport` |
 //! | what stands behind a table, and what that allows to promise | [`Client::inspect`], [`level::judge`] |
 //! | what landed | [`Client::present`], [`Client::offsets`] |
 //! | statements and reads | [`Client::execute`], [`Client::query`] |
@@ -15,6 +15,7 @@
 
 pub mod address;
 pub mod balance;
+mod body;
 pub mod breaker;
 mod class;
 pub mod config;

@@ -11,6 +11,7 @@ use arrow_buffer::{NullBuffer, ToByteSlice};
 use arrow_schema::{DataType, Field};
 use bytes::Bytes;
 
+use super::body::Out;
 use super::wire_type::WireType;
 
 /// Key of a field's metadata under which the type's name on the wire stands. Whoever builds the batch
@@ -41,24 +42,32 @@ pub enum Error {
 /// # Errors
 /// A field without a type for the wire, or an array whose layout is not the one its type asks for.
 pub fn encode(batch: &RecordBatch) -> Result<Bytes, Error> {
+    let mut block = Vec::with_capacity(size_hint(batch));
+    let mut out = Out::new(&mut block);
+    write(batch, &mut out)?;
+    out.finish().map_err(Error::Compress)?;
+    Ok(block.into())
+}
+
+/// The same, written piece by piece.
+pub(super) fn write(batch: &RecordBatch, out: &mut Out<'_>) -> Result<(), Error> {
     let schema = batch.schema_ref();
-    let mut out = Vec::with_capacity(size_hint(batch));
-    varuint(&mut out, batch.num_columns());
-    varuint(&mut out, batch.num_rows());
+    out.varuint(batch.num_columns());
+    out.varuint(batch.num_rows());
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
         let wire = type_name(field)?;
         let ty = WireType::parse(wire).map_err(|text| Error::Type { column: field.name().clone(), text })?;
-        string(&mut out, field.name());
-        string(&mut out, wire);
+        out.text(field.name().as_bytes());
+        out.text(wire.as_bytes());
         // A block without rows ends after the header of each column: no prefix and no data follow.
         if batch.num_rows() == 0 {
             continue;
         }
         let column = Column { name: field.name(), ty: &ty };
-        column.prefix(&mut out);
-        column.data(&mut out, array)?;
+        column.prefix(out);
+        column.data(out, array)?;
     }
-    Ok(out.into())
+    Ok(())
 }
 
 /// The type that the field has on the wire.
@@ -68,7 +77,7 @@ pub(super) fn type_name(field: &Field) -> Result<&str, Error> {
 
 /// Sliced arrays report their whole buffers, so the hint is taken in proportion to nothing smaller than
 /// the rows: too large costs address space only.
-fn size_hint(batch: &RecordBatch) -> usize {
+pub(super) fn size_hint(batch: &RecordBatch) -> usize {
     let data: usize = batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum();
     // A string's offset takes four bytes in Arrow and its length one or two on the wire.
     data + batch.num_rows() + 64 * (batch.num_columns() + 1)
@@ -87,16 +96,16 @@ impl<'a> Column<'a> {
     }
 
     /// What stands before the values of the column: the version of every JSON inside, depth first.
-    fn prefix(self, out: &mut Vec<u8>) {
+    fn prefix(self, out: &mut Out<'_>) {
         match self.ty {
-            WireType::Json => out.extend_from_slice(&JSON_AS_STRING.to_le_bytes()),
+            WireType::Json => out.bytes(&JSON_AS_STRING.to_le_bytes()),
             WireType::Nullable(inner) | WireType::Array(inner) => self.inner(inner).prefix(out),
             WireType::Tuple(parts) => parts.iter().for_each(|part| self.inner(part).prefix(out)),
             WireType::Fixed(_) | WireType::String => {}
         }
     }
 
-    fn data(self, out: &mut Vec<u8>, array: &ArrayRef) -> Result<(), Error> {
+    fn data(self, out: &mut Out<'_>, array: &ArrayRef) -> Result<(), Error> {
         if let WireType::Nullable(inner) = self.ty {
             nulls(out, array.len(), array.nulls());
             return self.inner(inner).values(out, array);
@@ -109,11 +118,11 @@ impl<'a> Column<'a> {
 
     /// The values; those under a null are written as they stand, for nobody reads them. Only JSON is
     /// parsed by the server even there, and nothing at all is not JSON.
-    fn values(self, out: &mut Vec<u8>, array: &ArrayRef) -> Result<(), Error> {
+    fn values(self, out: &mut Out<'_>, array: &ArrayRef) -> Result<(), Error> {
         match (self.ty, array.data_type()) {
             (WireType::Json, DataType::Utf8) if array.null_count() > 0 => {
                 let texts = array.as_string::<i32>().iter();
-                texts.for_each(|text| string(out, text.unwrap_or("{}")));
+                texts.for_each(|text| out.text(text.unwrap_or("{}").as_bytes()));
                 Ok(())
             }
             (WireType::String | WireType::Json, DataType::Utf8) => {
@@ -127,31 +136,31 @@ impl<'a> Column<'a> {
         }
     }
 
-    fn fixed(self, out: &mut Vec<u8>, array: &ArrayRef, width: usize) -> Result<(), Error> {
+    fn fixed(self, out: &mut Out<'_>, array: &ArrayRef, width: usize) -> Result<(), Error> {
         let bytes = match array.data_type() {
             DataType::FixedSizeBinary(_) => Some(array.as_fixed_size_binary().value_data()),
             _ => primitive_bytes(array),
         };
         match bytes {
             Some(bytes) if bytes.len() == width.saturating_mul(array.len()) => {
-                out.extend_from_slice(bytes);
+                out.bytes(bytes);
                 Ok(())
             }
             _ => Err(self.mismatch(array)),
         }
     }
 
-    fn list(self, out: &mut Vec<u8>, array: &ListArray, item: &WireType) -> Result<(), Error> {
+    fn list(self, out: &mut Out<'_>, array: &ListArray, item: &WireType) -> Result<(), Error> {
         let (first, last) = ends(array.offsets());
         for end in array.offsets().iter().skip(1) {
             // Offsets never fall, so the difference is not negative.
-            out.extend_from_slice(&u64::from(end.abs_diff(first)).to_le_bytes());
+            out.bytes(&u64::from(end.abs_diff(first)).to_le_bytes());
         }
         let (start, len) = (to_usize(first), to_usize(last).saturating_sub(to_usize(first)));
         self.inner(item).data(out, &array.values().slice(start, len))
     }
 
-    fn tuple(self, out: &mut Vec<u8>, array: &StructArray, parts: &[WireType]) -> Result<(), Error> {
+    fn tuple(self, out: &mut Out<'_>, array: &StructArray, parts: &[WireType]) -> Result<(), Error> {
         if parts.len() != array.num_columns() {
             return Err(self.nulls("the struct has another number of fields than the tuple"));
         }
@@ -193,46 +202,22 @@ fn primitive_bytes(array: &ArrayRef) -> Option<&[u8]> {
     })
 }
 
-fn nulls(out: &mut Vec<u8>, rows: usize, nulls: Option<&NullBuffer>) {
+fn nulls(out: &mut Out<'_>, rows: usize, nulls: Option<&NullBuffer>) {
     match nulls {
-        Some(nulls) if nulls.null_count() > 0 => out.extend(nulls.iter().map(|valid| u8::from(!valid))),
-        _ => out.resize(out.len() + rows, 0),
+        Some(nulls) if nulls.null_count() > 0 => nulls.iter().for_each(|valid| out.byte(u8::from(!valid))),
+        _ => out.repeat(0, rows),
     }
 }
 
-fn strings(out: &mut Vec<u8>, array: &StringArray) {
+fn strings(out: &mut Out<'_>, array: &StringArray) {
     let data = array.value_data();
     let mut offsets = array.offsets().iter();
     let Some(mut start) = offsets.next().map(|o| to_usize(*o)) else { return };
     for end in offsets {
         let end = to_usize(*end);
-        let value = data.get(start..end).unwrap_or_default();
-        match u8::try_from(value.len()) {
-            Ok(len) if len < 0x80 => out.push(len),
-            _ => varuint(out, value.len()),
-        }
-        out.extend_from_slice(value);
+        out.text(data.get(start..end).unwrap_or_default());
         start = end;
     }
-}
-
-fn string(out: &mut Vec<u8>, text: &str) {
-    varuint(out, text.len());
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn varuint(out: &mut Vec<u8>, value: usize) {
-    let mut rest = value;
-    while rest >= 0x80 {
-        out.push(low_byte(rest) | 0x80);
-        rest >>= 7;
-    }
-    out.push(low_byte(rest));
-}
-
-fn low_byte(value: usize) -> u8 {
-    let [low, ..] = value.to_le_bytes();
-    low
 }
 
 fn ends(offsets: &[i32]) -> (i32, i32) {

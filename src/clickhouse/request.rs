@@ -5,12 +5,12 @@
 
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::config::Compression;
 use super::error::Error;
 use super::insert::Insert;
-use super::{native, sql, transport};
+use super::{body, native, sql, transport};
 
 /// The parameter of the statement that says until when the server may begin.
 pub const BEGIN: &str = "begin_before";
@@ -50,22 +50,13 @@ impl Request {
 }
 
 fn encode(statement: String, batch: &RecordBatch, compression: Compression) -> Result<Request, Error> {
-    let block = native::encode(batch)?;
-    let bytes_raw = u64::try_from(block.len()).unwrap_or(u64::MAX);
     let query_bytes_max = (QUERY_BYTES_USUAL < statement.len()).then(|| statement.len().saturating_mul(2));
     let in_address = transport::encoded_len(&statement) <= STATEMENT_BYTES_MAX;
-    let raw = if in_address { block } else { headed(&statement, &block) };
-    let body = transport::compress(compression, raw).map_err(native::Error::Compress)?;
-    Ok(Request { statement: in_address.then_some(statement), body, bytes_raw, query_bytes_max })
-}
-
-/// The statement, then the data on the next line.
-fn headed(statement: &str, block: &Bytes) -> Bytes {
-    let mut whole = BytesMut::with_capacity(statement.len() + 1 + block.len());
-    whole.put_slice(statement.as_bytes());
-    whole.put_u8(b'\n');
-    whole.put_slice(block);
-    whole.freeze()
+    // At the head of the body the data begins on the next line.
+    let head = if in_address { String::new() } else { format!("{statement}\n") };
+    let body = body::encode(head.as_bytes(), batch, compression)?;
+    let statement = in_address.then_some(statement);
+    Ok(Request { statement, body: body.bytes, bytes_raw: body.raw_bytes, query_bytes_max })
 }
 
 /// The INSERT. With a deadline the rows pass a condition that the server works out once, before the first

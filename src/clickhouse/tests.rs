@@ -244,7 +244,7 @@ async fn the_answer_to_a_request_given_up_is_never_taken_for_that_of_another() {
 #[tokio::test]
 async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address() {
     let fake = Fake::start(|_| Reply::ok("")).await;
-    for compression in [Compression::Lz4, Compression::None] {
+    for compression in [Compression::Lz4, Compression::Zstd, Compression::None] {
         let mut config = Config { compression, ..config(&[&fake.url]) };
         (config.user, config.password) =
             ("ann".to_owned(), Some(crate::units::Secret::new("hunter2".to_owned())));
@@ -256,7 +256,7 @@ async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address(
             ("content-length", Some(length.as_str())),
             ("transfer-encoding", None),
             ("expect", None),
-            ("content-encoding", (compression == Compression::Lz4).then_some("lz4")),
+            ("content-encoding", compression.content_encoding()),
             ("x-clickhouse-user", Some("ann")),
             ("x-clickhouse-key", Some("hunter2")),
         ] {
@@ -265,8 +265,7 @@ async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address(
         assert!(!request.target.contains("ann") && !request.target.contains("hunter2"), "{}", request.target);
         assert!(request.parameter("query_id").unwrap().starts_with("run-7-"));
         assert_eq!(request.parameter("database"), Some("default"));
-        let block = native::encode(&insert.batch).unwrap();
-        assert_eq!(request.body, transport::compress(compression, block).unwrap());
+        assert_eq!(request.body, body::encode(b"", &insert.batch, compression).unwrap().bytes);
     }
     let control =
         Config { password: Some(crate::units::Secret::new("a\nb".to_owned())), ..Config::default() };

@@ -5,7 +5,6 @@
 //! of it, and the same bytes can be sent again (invariant I3). Credentials travel in headers only (I10).
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,9 +12,8 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
-use super::config::{Compression, Config};
+use super::config::Config;
 use super::error::Error;
 use super::http::Connector;
 
@@ -51,8 +49,8 @@ impl Transport {
         if let Some(password) = &config.password {
             headers.insert(KEY, credential(password.expose())?);
         }
-        if config.compression == Compression::Lz4 {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("lz4"));
+        if let Some(name) = config.compression.content_encoding() {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
         }
         let mut settings = config.settings.clone();
         settings.insert("database".to_owned(), config.database.clone());
@@ -64,7 +62,7 @@ impl Transport {
         self.settings.clone()
     }
 
-    /// Sends the body, compressed by [`compress`] as the configuration says, and waits for the whole answer.
+    /// Sends the body, compressed as the configuration says, and waits for the whole answer.
     ///
     /// Not cancel-safe: dropped, it breaks the connection. A server that had the whole body goes on with it,
     /// and what it answers is read by nobody.
@@ -164,31 +162,6 @@ async fn read(mut body: Incoming) -> (Vec<u8>, Result<(), hyper::Error>) {
     (text, Ok(()))
 }
 
-/// More than a frame adds to a body in which nothing can be saved, as long as that has fewer than a hundred blocks.
-const FRAME_BYTES: usize = 1024;
-
-/// The body as it goes over the wire. The checksum of the frame lets the server see a flipped bit, which the
-/// checksums of TCP may not.
-///
-/// # Errors
-/// None that is known: it writes to memory.
-pub fn compress(compression: Compression, raw: Bytes) -> std::io::Result<Bytes> {
-    if compression == Compression::None {
-        return Ok(raw);
-    }
-    let info = FrameInfo::new()
-        .block_size(BlockSize::Max4MB)
-        .block_mode(BlockMode::Independent)
-        .content_checksum(true);
-    // Room for all of it, which is given back, takes less than growing: that holds old and new at a time.
-    let mut encoder = FrameEncoder::with_frame_info(info, Vec::with_capacity(raw.len() + FRAME_BYTES));
-    encoder.write_all(&raw)?;
-    drop(raw);
-    let mut frame = encoder.finish()?;
-    frame.shrink_to_fit();
-    Ok(frame.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,19 +172,5 @@ mod tests {
         for text in ["", "plain-._~", "INSERT INTO `t` (`a`) FORMAT Native", "ü\n\0"] {
             assert_eq!(encoded(text).len(), encoded_len(text), "{text}");
         }
-    }
-
-    #[test]
-    fn a_frame_holds_the_body_and_costs_little_where_nothing_can_be_saved() {
-        let body: Bytes = (0..3_000_000_u32).flat_map(|n| (n % 1000).to_le_bytes()).collect();
-        let frame = compress(Compression::Lz4, body.clone()).unwrap();
-        assert!(frame.len() < body.len() / 10, "{}", frame.len());
-        let mut back = Vec::new();
-        std::io::Read::read_to_end(&mut lz4_flex::frame::FrameDecoder::new(frame.as_ref()), &mut back)
-            .unwrap();
-        assert_eq!(back, body);
-        assert_eq!(compress(Compression::None, body.clone()).unwrap(), body);
-        let noise: Bytes = std::iter::repeat_with(rand::random::<u8>).take(1 << 20).collect();
-        assert!(compress(Compression::Lz4, noise.clone()).unwrap().len() < noise.len() + 100);
     }
 }

@@ -5,13 +5,12 @@
 
 use std::ops::RangeInclusive;
 
-use regex::Regex;
-
 use crate::columns::builder::Builder;
 use crate::schema::model::{Constraints, Format};
 
 use super::fault::{Fault, Result};
 use super::json::Number;
+use super::pattern::Pattern;
 use super::reject::Reason;
 use super::text;
 use super::time::TimeType;
@@ -24,7 +23,7 @@ pub struct Checks {
     one_of: Option<Builder>,
     range: Range,
     length: Option<RangeInclusive<usize>>,
-    pattern: Option<Regex>,
+    pattern: Option<Pattern>,
     format: Option<Format>,
     time: Option<(TimeType, RangeInclusive<i64>)>,
 }
@@ -75,8 +74,42 @@ impl Checks {
         {
             return Ok(None);
         }
-        let (pattern, format) = (rules.pattern.clone(), rules.format);
+        let (pattern, format) = (rules.pattern.as_ref().map(Pattern::new), rules.format);
         Ok(Some(Checks { one_of, range, length, pattern, format, time }))
+    }
+
+    /// The range, if the rules of an integer column say nothing else.
+    pub fn whole_range(&self) -> Option<RangeInclusive<i64>> {
+        match (self, &self.range) {
+            (Checks { one_of: None, .. }, Range::Small(range)) => {
+                let near = |bound: &i128| {
+                    i64::try_from(*bound).unwrap_or(if *bound < 0 { i64::MIN } else { i64::MAX })
+                };
+                Some(near(range.start())..=near(range.end()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The range, if the rules of a float column say nothing else.
+    pub fn float_range(&self) -> Option<RangeInclusive<f64>> {
+        match (self, &self.range) {
+            (Checks { one_of: None, .. }, Range::Float(range)) => Some(range.clone()),
+            _ => None,
+        }
+    }
+
+    /// The length in characters and the pattern, if the rules of a text column say nothing else.
+    pub fn text_rules(&self) -> Option<(RangeInclusive<usize>, Option<Pattern>)> {
+        let Checks { one_of: None, format: None, length, pattern, .. } = self else { return None };
+        Some((length.clone().unwrap_or(0..=usize::MAX), pattern.clone()))
+    }
+
+    /// The range in ticks and the distance in milliseconds, if the rules of a time column say nothing else.
+    pub fn time_rules(&self) -> Option<(RangeInclusive<i64>, Option<RangeInclusive<i64>>)> {
+        let Checks { one_of: None, range, time, .. } = self else { return None };
+        let ticks = if matches!(range, Range::Any) { Some(i64::MIN..=i64::MAX) } else { self.whole_range() };
+        Some((ticks?, time.as_ref().map(|(_, distance)| distance.clone())))
     }
 
     /// Tests the value appended last, which is not NULL.
@@ -123,13 +156,11 @@ impl Checks {
 
 fn test_length(allowed: &RangeInclusive<usize>, value: &Builder) -> Result {
     let length = match value {
-        Builder::Text(text) => {
-            let text = text.last();
-            // Counting characters is only needed when the number of bytes does not already tell.
-            if text.len() <= *allowed.end() && text.len() / 4 >= *allowed.start() {
+        Builder::Text(column) => {
+            if text::chars_within(column.last(), allowed) {
                 return Ok(());
             }
-            text.chars().count()
+            column.last().chars().count()
         }
         // Padding is not part of the value.
         Builder::Bytes(bytes) => {

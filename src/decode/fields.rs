@@ -30,6 +30,7 @@ pub struct Fields {
 struct Field {
     name: Box<str>,
     written: Written,
+    next: Option<Next>,
     stamp: u64,
 }
 
@@ -77,6 +78,29 @@ impl Written {
     }
 }
 
+/// `,"name":` of at most sixteen bytes, as it follows another field, to compare at once.
+#[derive(Debug)]
+struct Next {
+    text: u128,
+    mask: u128,
+    bytes: usize,
+}
+
+impl Next {
+    fn new(name: &str) -> Option<Self> {
+        let written = format!(",\"{name}\":").into_bytes();
+        let (mut text, mut mask) = ([0; 16], [0; 16]);
+        text.get_mut(..written.len())?.copy_from_slice(&written);
+        mask.get_mut(..written.len())?.fill(0xff);
+        Some(Next { text: u128::from_le_bytes(text), mask: u128::from_le_bytes(mask), bytes: written.len() })
+    }
+
+    #[inline]
+    fn begins(&self, bytes: &[u8]) -> bool {
+        bytes.first_chunk::<16>().is_some_and(|chunk| u128::from_le_bytes(*chunk) & self.mask == self.text)
+    }
+}
+
 /// The way through one object.
 #[derive(Debug)]
 pub struct Walk {
@@ -101,7 +125,8 @@ impl Fields {
                 // A name that JSON must escape cannot be compared as written and is always looked up.
                 let plain = !name.contains(|c: char| c < ' ' || c == '"' || c == '\\');
                 let written = if plain { format!("\"{name}\":") } else { NEVER.to_owned() }.into_bytes();
-                Field { name: name.into(), written: Written::new(written), stamp: 0 }
+                let next = plain.then(|| Next::new(&name)).flatten();
+                Field { name: name.into(), written: Written::new(written), next, stamp: 0 }
             })
             .collect();
         let index = fields.iter().enumerate().map(|(n, field)| (field.name.clone(), n)).collect();
@@ -126,6 +151,29 @@ impl Fields {
 
     #[inline]
     pub fn next(&mut self, walk: &mut Walk, cursor: &mut Cursor<'_>, keys: &mut Keys) -> Result<Step> {
+        let predicted = self.order.get(walk.place).copied().unwrap_or(usize::MAX);
+        if walk.place > 0
+            && let Some(field) = self.fields.get_mut(predicted)
+            && let Some(next) = field.next.as_ref().filter(|next| next.begins(cursor.rest()))
+            && field.stamp != self.object
+        {
+            field.stamp = self.object;
+            walk.place += 1;
+            walk.seen += 1;
+            cursor.advance(next.bytes);
+            return Ok(Step::Field(predicted));
+        }
+        self.next_in_any_form(predicted, walk, cursor, keys)
+    }
+
+    /// The same with white space, at the object's ends, and for keys that come unexpected.
+    fn next_in_any_form(
+        &mut self,
+        predicted: usize,
+        walk: &mut Walk,
+        cursor: &mut Cursor<'_>,
+        keys: &mut Keys,
+    ) -> Result<Step> {
         if !cursor.has_element(b'}', walk.place == 0)? {
             keys.close(walk.mark)?;
             return Ok(Step::End);
@@ -133,9 +181,7 @@ impl Fields {
         if cursor.peek() != b'"' {
             return Err(cursor.invalid("a key"));
         }
-        let place = walk.place;
         walk.place += 1;
-        let predicted = self.order.get(place).copied().unwrap_or(usize::MAX);
         if let Some(field) = self.fields.get_mut(predicted)
             && field.written.begins(cursor.rest())
             && field.stamp != self.object

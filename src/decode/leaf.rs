@@ -12,6 +12,7 @@ use crate::schema::model::{Column, Meta, TimeFormat};
 
 use super::Error;
 use super::check::Checks;
+use super::fast::{Fast, Tested};
 use super::fault::{Fault, Result};
 use super::json::{Cursor, Keys};
 use super::plan::source;
@@ -28,6 +29,7 @@ pub struct Leaf {
     pub default: Option<Builder>,
     rules: Rules,
     checks: Option<Box<Checks>>,
+    fast: Option<Fast>,
 }
 
 impl Leaf {
@@ -57,7 +59,12 @@ impl Leaf {
         let checks = Checks::new(&column.constraints, &shape, one_of)
             .map_err(|problem| Error::Constraint { column: column.name.clone(), problem })?
             .map(Box::new);
-        Ok(Leaf { column: index, shape, required: column.required, default, rules, checks })
+        let fast = Fast::new(&shape, rules, &Builder::column(&column.ty), checks.as_deref());
+        Ok(Leaf { column: index, shape, required: column.required, default, rules, checks, fast })
+    }
+
+    pub fn forget_fast_way(&mut self) {
+        self.fast = None;
     }
 
     /// Refuses a type that cannot hold what Kafka knows.
@@ -77,15 +84,28 @@ impl Leaf {
     #[inline]
     pub fn read(&mut self, cursor: &mut Cursor<'_>, cx: &mut Context, columns: &mut Columns) -> Result {
         let to = columns.builder(self.column).ok_or_else(Fault::layout)?;
+        if let Some(fast) = &mut self.fast {
+            match fast.read(cursor, to, cx.reference_ms) {
+                Some(Tested::Yes) => return Ok(()),
+                Some(Tested::No) => return self.test(to, cx.reference_ms),
+                None => {}
+            }
+        }
+        self.read_slowly(cursor, cx, to)
+    }
+
+    fn test(&self, value: &Builder, reference_ms: i64) -> Result {
+        self.checks.as_ref().map_or(Ok(()), |checks| checks.test(value, reference_ms))
+    }
+
+    /// Reads whatever the value's form, and finds what is wrong with it.
+    fn read_slowly(&mut self, cursor: &mut Cursor<'_>, cx: &mut Context, to: &mut Builder) -> Result {
         if cursor.peek() == b'n' {
             cursor.literal("null")?;
             return self.null(to);
         }
         self.shape.read_present(self.rules, cursor, cx, to)?;
-        match &self.checks {
-            Some(checks) => checks.test(to, cx.reference_ms),
-            None => Ok(()),
-        }
+        self.test(to, cx.reference_ms)
     }
 
     fn null(&self, to: &mut Builder) -> Result {
@@ -113,10 +133,7 @@ impl Leaf {
                 None => return self.absent(columns),
             },
         };
-        match &self.checks {
-            Some(checks) => checks.test(found, cx.reference_ms),
-            None => Ok(()),
-        }
+        self.test(found, cx.reference_ms)
     }
 
     fn meta_text<'c>(&self, text: &str, columns: &'c mut Columns) -> Result<&'c Builder> {

@@ -91,16 +91,25 @@ pub fn double(number: &Number<'_>) -> Result<f64, Reason> {
 /// A mantissa below 2^53 times or over an exact power of ten is rounded once, so it is the nearest.
 #[inline]
 fn exact_double(number: &Number<'_>) -> Option<f64> {
-    if number.integer.len() + number.fraction.len() > 15 || number.exponent != 0 {
+    if number.exponent != 0 || number.integer.len() + number.fraction.len() > 15 {
         return None;
     }
     let digits = number.integer.iter().chain(number.fraction);
     let mantissa = digits.fold(0_u64, |value, digit| value * 10 + u64::from(digit.wrapping_sub(b'0')));
+    let value = exact(mantissa, number.integer.len() + number.fraction.len(), number.fraction.len())?;
+    Some(if number.negative { -value } else { value })
+}
+
+/// `mantissa`, which has so many `digits`, with the last `decimals` of them behind the point.
+#[inline]
+pub fn exact(mantissa: u64, digits: usize, decimals: usize) -> Option<f64> {
+    if digits > 15 {
+        return None;
+    }
     // Both halves are exact: 15 digits stay below 2^53.
     let high = f64::from(u32::try_from(mantissa >> 32).ok()?) * 4_294_967_296.0;
     let magnitude = high + f64::from(u32::try_from(mantissa & 0xffff_ffff).ok()?);
-    let value = magnitude / EXACT.get(number.fraction.len())?;
-    Some(if number.negative { -value } else { value })
+    Some(magnitude / EXACT.get(decimals)?)
 }
 
 /// The nearest single; not by way of a double, which would round twice.

@@ -103,6 +103,13 @@ impl Node {
         Node { fields: Fields::new(names), targets, covered }
     }
 
+    pub fn forget_fast_ways(&mut self) {
+        for target in &mut self.targets {
+            target.leaves.iter_mut().for_each(Leaf::forget_fast_way);
+            target.child.iter_mut().for_each(Node::forget_fast_ways);
+        }
+    }
+
     /// Reads the object at the cursor, which stands on its brace, into all columns below.
     pub fn read(&mut self, cursor: &mut Cursor<'_>, cx: &mut Context, columns: &mut Columns) -> Result {
         let mut walk = self.fields.open(cursor, &cx.keys)?;

@@ -4,9 +4,11 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use ahash::RandomState;
 
+use super::swar::{hexadecimal, word};
 use super::time;
 use crate::schema::model::Format;
 
@@ -34,69 +36,43 @@ impl Names {
         self.pairs.iter().find(|(known, _)| **known == *name).map(|(_, value)| *value)
     }
 
+    /// All of them, if they are few.
+    pub fn few(&self) -> Option<&[(Box<str>, i16)]> {
+        (self.pairs.len() <= LINEAR_MAX).then_some(self.pairs.as_slice())
+    }
+
     pub fn has_value(&self, value: i64) -> bool {
         self.pairs.iter().any(|(_, known)| i64::from(*known) == value)
     }
 }
 
-/// A value for each byte that is a hex digit, 0xff for the others.
-const HEX: [u8; 256] = {
-    let mut table = [0xff; 256];
-    let mut n: u8 = 0;
-    while n < 10 {
-        #[allow(clippy::indexing_slicing, reason = "evaluated when compiling, where it cannot panic unseen")]
-        {
-            table[(b'0' + n) as usize] = n;
-        }
-        n += 1;
-    }
-    let mut n: u8 = 0;
-    while n < 6 {
-        #[allow(clippy::indexing_slicing, reason = "evaluated when compiling, where it cannot panic unseen")]
-        {
-            table[(b'a' + n) as usize] = 10 + n;
-            table[(b'A' + n) as usize] = 10 + n;
-        }
-        n += 1;
-    }
-    table
-};
-
-#[inline]
-fn hex(digit: u8) -> u8 {
-    HEX.get(usize::from(digit)).copied().unwrap_or(0xff)
-}
-
 /// `8-4-4-4-12` hex digits, laid out as on the wire: two halves, each little endian, high half first.
 #[inline]
-pub fn uuid(text: &str) -> Option<[u8; 16]> {
-    let bytes = text.as_bytes();
-    let [_, _, _, _, _, _, _, _, b'-', _, _, _, _, b'-', _, _, _, _, b'-', _, _, _, _, b'-', ..] = bytes
+pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let text: &[u8; 36] = text.try_into().ok()?;
+    let [_, _, _, _, _, _, _, _, b'-', _, _, _, _, b'-', _, _, _, _, b'-', _, _, _, _, b'-', ..] = text
     else {
         return None;
     };
-    if bytes.len() != 36 {
-        return None;
-    }
-    let high = half([bytes.get(..8)?, bytes.get(9..13)?, bytes.get(14..18)?])?;
-    let low = half([bytes.get(19..23)?, bytes.get(24..32)?, bytes.get(32..)?])?;
-    // The high half stands first, each in little endian.
+    let eight = |from| text.get(from..).map(word).and_then(hexadecimal).map(u64::from);
+    let fours = |one, other| {
+        let (one, other) = (word(text.get(one..)?), word(text.get(other..)?));
+        hexadecimal((one & 0xffff_ffff) | (other << 32)).map(u64::from)
+    };
+    let (high, low) = ((eight(0)? << 32) | fours(9, 14)?, (fours(19, 24)? << 32) | eight(28)?);
     Some(((u128::from(low) << 64) | u128::from(high)).to_le_bytes())
 }
 
-/// Sixteen hex digits in three groups.
+/// Whether the text has so many characters.
 #[inline]
-fn half(groups: [&[u8]; 3]) -> Option<u64> {
-    let mut value: u64 = 0;
-    let mut bad = 0;
-    for group in groups {
-        for digit in group {
-            let digit = hex(*digit);
-            bad |= digit;
-            value = (value << 4) | u64::from(digit & 15);
-        }
+pub fn chars_within(text: &str, allowed: &RangeInclusive<usize>) -> bool {
+    let bytes = text.len();
+    // Counting is only needed when the number of bytes does not already tell.
+    if bytes <= *allowed.end() && bytes / 4 >= *allowed.start() {
+        return true;
     }
-    (bad < 16).then_some(value)
+    // Bytes that do not go on with a character begin one.
+    allowed.contains(&text.bytes().filter(|byte| !matches!(byte, 0x80..0xc0)).count())
 }
 
 pub fn ipv4(text: &str) -> Option<u32> {
@@ -110,7 +86,7 @@ pub fn ipv6(text: &str) -> Option<[u8; 16]> {
 
 pub fn has_format(format: Format, text: &str) -> bool {
     match format {
-        Format::Uuid => uuid(text).is_some(),
+        Format::Uuid => uuid(text.as_bytes()).is_some(),
         Format::DateTime => time::is_rfc3339(text),
         Format::Date => time::is_date(text),
         Format::Ipv4 => ipv4(text).is_some(),

@@ -12,7 +12,7 @@ use super::wide::Wide;
 use crate::schema::Type;
 use crate::schema::model::TimeFormat;
 
-const DAY_SECONDS: i64 = 86_400;
+pub const DAY_SECONDS: i64 = 86_400;
 /// 1900-01-01 and 2299-12-31.
 const DAYS_MIN: i64 = -25_567;
 const DAYS_MAX: i64 = 120_529;
@@ -125,6 +125,21 @@ impl TimeType {
         }
     }
 
+    /// Digits of a second that a column of times holds; `None` for dates.
+    pub fn subsecond_digits(&self) -> Option<u8> {
+        (!matches!(self.unit, Unit::Days16 | Unit::Days32)).then(|| self.precision())
+    }
+
+    /// `ticks` of a time on the day `days`, if the type can hold it.
+    #[inline]
+    pub fn within(&self, ticks: i64, days: i64) -> Option<i64> {
+        let within = match self.unit {
+            Unit::Seconds => (0..=i64::from(u32::MAX)).contains(&ticks),
+            _ => (DAYS_MIN..=DAYS_MAX).contains(&days),
+        };
+        within.then_some(ticks)
+    }
+
     /// Ticks per second are ten to this.
     fn precision(&self) -> u8 {
         match self.unit {
@@ -193,7 +208,7 @@ fn two(tens: u8, ones: u8) -> i64 {
 
 /// `YYYY-MM-DD` in days since 1970, and what follows it.
 #[inline]
-fn date(bytes: &[u8]) -> Option<(i64, &[u8])> {
+pub fn date(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let ([c, d, y, z, b'-', m, n, b'-', a, b], rest) = bytes.split_first_chunk::<10>()? else { return None };
     let (century, year, month, day) = (two(*c, *d), two(*y, *z), two(*m, *n), two(*a, *b));
     if century > 99 || year > 99 || !(1..=12).contains(&month) || day < 1 {
@@ -223,7 +238,7 @@ fn month_days(year: i64, month: i64) -> i64 {
 
 /// `hh:mm:ss` in seconds, and what follows it.
 #[inline]
-fn clock(bytes: &[u8]) -> Option<(i64, &[u8])> {
+pub fn clock(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let ([h, i, b':', m, n, b':', s, t], rest) = bytes.split_first_chunk::<8>()? else { return None };
     let (hour, minute, second) = (two(*h, *i), two(*m, *n), two(*s, *t));
     (hour < 24 && minute < 60 && second < 60).then_some((hour * 3600 + minute * 60 + second, rest))

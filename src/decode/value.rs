@@ -204,7 +204,9 @@ impl Shape {
             (Kind::Enum(names), to) => {
                 number::push_i64(to, i64::from(names.get(text).ok_or(Reason::NotInEnum)?))
             }
-            (Kind::Uuid, Builder::Bytes(to)) => Ok(to.push(&text::uuid(text).ok_or(Reason::BadFormat)?)?),
+            (Kind::Uuid, Builder::Bytes(to)) => {
+                Ok(to.push(&text::uuid(text.as_bytes()).ok_or(Reason::BadFormat)?)?)
+            }
             (Kind::FixedString, Builder::Bytes(to)) if text.len() > to.width() => Err(Reason::BadLength),
             (Kind::FixedString, Builder::Bytes(to)) => Ok(to.push(text.as_bytes())?),
             (Kind::Ipv4, Builder::U32(to)) => {

@@ -121,6 +121,8 @@ impl Owned {
 #[derive(Debug, Default)]
 pub struct Partitions {
     topics: Vec<Topic>,
+    /// The topic of the last record: the next one is mostly of the same.
+    last: usize,
     owned: AHashMap<Slot, Owned>,
     slots_given: u64,
 }
@@ -130,6 +132,12 @@ struct Topic {
     name: Arc<str>,
     /// By partition number; never longer than the highest number assigned.
     slots: Vec<Option<Slot>>,
+}
+
+impl Topic {
+    fn slot(&self, partition: Partition) -> Option<Slot> {
+        *self.slots.get(usize::try_from(partition.0).ok()?)?
+    }
 }
 
 impl Partitions {
@@ -176,7 +184,10 @@ impl Partitions {
 
     /// The partition that a record belongs to; `None` when it is not ours or is being given back.
     pub fn find(&mut self, topic: &str, partition: Partition) -> Option<(Slot, &mut Owned)> {
-        let slot = self.slot(topic, partition)?;
+        if self.topics.get(self.last).is_none_or(|last| *last.name != *topic) {
+            self.last = self.topics.iter().position(|t| *t.name == *topic)?;
+        }
+        let slot = self.topics.get(self.last)?.slot(partition)?;
         let owned = self.owned.get_mut(&slot)?;
         (!owned.closing && owned.halted.is_none()).then_some((slot, owned))
     }
@@ -215,8 +226,7 @@ impl Partitions {
     }
 
     fn slot(&self, topic: &str, partition: Partition) -> Option<Slot> {
-        let topic = self.topics.iter().find(|t| &*t.name == topic)?;
-        *topic.slots.get(usize::try_from(partition.0).ok()?)?
+        self.topics.iter().find(|t| *t.name == *topic)?.slot(partition)
     }
 
     fn cell(&mut self, source: &TopicPartition) -> Option<&mut Option<Slot>> {

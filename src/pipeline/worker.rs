@@ -136,11 +136,12 @@ impl Worker {
         for _ in 0..self.ceilings.turn_records(self.regulator.turn_records(TURN_RECORDS_MAX)) {
             match self.consumer.poll(wait)? {
                 Event::Record(message) => {
-                    bytes_left -= message.record().bytes();
+                    let record = message.record();
+                    bytes_left -= record.bytes();
                     for (source, offset) in self.consumer.take_jumps() {
                         self.line.jumped(&source, offset);
                     }
-                    self.line.accept(&message.record(), || message.to_owned(), now)?;
+                    self.line.accept(&record, || message.to_owned(), now)?;
                 }
                 Event::Notice(notice) => self.notice(notice, now)?,
                 Event::Idle => break,

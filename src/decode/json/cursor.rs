@@ -58,7 +58,7 @@ impl<'a> Cursor<'a> {
 
     /// The byte here, without skipping anything; 0 at the end (which no grammar accepts).
     #[inline]
-    pub(super) fn byte(&self) -> u8 {
+    pub fn byte(&self) -> u8 {
         self.text.as_bytes().get(self.position).copied().unwrap_or(0)
     }
 

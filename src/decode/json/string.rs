@@ -1,22 +1,18 @@
-//! Strings: found eight bytes at a time, borrowed unless they have escapes.
+//! Strings: found sixteen bytes at a time, borrowed unless they have escapes.
 //!
 //! Refuses control characters and escapes that name half a surrogate pair.
+
+use wide::u8x16;
 
 use super::Cursor;
 use crate::decode::fault::{Fault, Result};
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// Non-zero where a byte is `"`, `\` or below 0x20. Only the lowest marked byte is certain, since a
-/// borrow may mark its neighbours above.
+/// A bit for each byte that is `"`, `\` or below 0x20.
 #[inline]
-fn special(word: u64) -> u64 {
-    let quote = word ^ (ONES * 0x22);
-    let slash = word ^ (ONES * 0x5c);
-    let zeros = (quote.wrapping_sub(ONES) & !quote) | (slash.wrapping_sub(ONES) & !slash);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (zeros | control) & HIGHS
+fn special(chunk: &[u8; 16]) -> u32 {
+    let bytes = u8x16::new(*chunk);
+    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    (bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | control).to_bitmask()
 }
 
 /// How many bytes stand before the first quote, backslash or control character.
@@ -24,12 +20,12 @@ fn special(word: u64) -> u64 {
 fn plain_bytes(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     let mut count = 0;
-    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        let marks = special(u64::from_le_bytes(*chunk));
+    while let Some((chunk, tail)) = rest.split_first_chunk::<16>() {
+        let marks = special(chunk);
         if marks != 0 {
-            return count + usize::try_from(marks.trailing_zeros() / 8).unwrap_or(0);
+            return count + usize::try_from(marks.trailing_zeros()).unwrap_or(0);
         }
-        count += 8;
+        count += 16;
         rest = tail;
     }
     count + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
@@ -53,6 +49,17 @@ impl<'a> Cursor<'a> {
         }
         self.escaped(start, scratch)?;
         Ok(scratch)
+    }
+
+    /// The string at the cursor, which stays, if it is written without escapes.
+    #[inline]
+    pub fn plain_string(&self) -> Option<&'a str> {
+        let (b'"', body) = self.rest().split_first()? else { return None };
+        let count = plain_bytes(body);
+        if body.get(count) != Some(&b'"') {
+            return None;
+        }
+        self.text.get(self.position + 1..self.position + 1 + count)
     }
 
     #[inline(never)]

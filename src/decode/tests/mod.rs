@@ -3,6 +3,7 @@
 //! Knows no servers and no table files; tables are built by hand.
 
 mod cases;
+mod fast;
 mod properties;
 mod shape;
 

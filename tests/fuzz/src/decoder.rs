@@ -21,6 +21,8 @@ const NOW_MS: i64 = 1_700_000_000_000;
 struct Held {
     decoder: Decoder,
     columns: Columns,
+    /// Without fast ways, into columns of its own.
+    general: (Decoder, Columns),
     /// What columns hold without rows.
     empty: usize,
 }
@@ -36,10 +38,12 @@ fn tables() -> Vec<Held> {
 
 fn held(text: &str) -> Held {
     let table = parse_table(text, Path::new("table.yaml")).expect("a good table");
-    let decoder =
-        Decoder::new(Arc::new(table), &Config::default()).expect("a table that can be decoded into");
+    let table = Arc::new(table);
+    let new =
+        || Decoder::new(Arc::clone(&table), &Config::default()).expect("a table that can be decoded into");
+    let (decoder, general) = (new(), new().in_the_general_way());
     let columns = decoder.columns();
-    Held { empty: columns.bytes(), columns, decoder }
+    Held { empty: columns.bytes(), general: (general, decoder.columns()), columns, decoder }
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
@@ -52,7 +56,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn decode(held: &mut Held, data: &[u8]) {
-    let Held { decoder, columns, empty } = held;
+    let Held { decoder, columns, general, empty } = held;
     let record = Record {
         topic: "clicks",
         partition: Partition(3),
@@ -64,10 +68,18 @@ fn decode(held: &mut Held, data: &[u8]) {
     let before = (columns.rows(), columns.bytes());
     let verdict = decoder.decode(&record, NOW_MS, columns);
     let after = (columns.rows(), columns.bytes());
+    let same = general.0.decode(&record, NOW_MS, &mut general.1);
+    assert_eq!(format!("{verdict:?}"), format!("{same:?}"), "both ways come to the same");
+    assert_eq!(columns.bytes(), general.1.bytes());
     match verdict {
         Verdict::Decoded => {
             assert_eq!(after.0, before.0 + 1, "an accepted record is one row");
             assert!(before.1 < after.1, "a row takes room");
+            if let Err(error) = serde_json::from_slice::<serde_json::Value>(data) {
+                let text = error.to_string();
+                let beyond = text.starts_with("number out of range") || text.starts_with("recursion limit");
+                assert!(beyond, "another parser refuses it: {text}");
+            }
         }
         Verdict::Rejected(rejection) => {
             assert_eq!(after, before, "a rejected record leaves no trace");
@@ -77,7 +89,9 @@ fn decode(held: &mut Held, data: &[u8]) {
     }
     if ROWS_MAX <= columns.rows() {
         let rows = columns.rows();
-        assert_eq!(columns.finish().expect("a batch").num_rows(), rows);
+        let batch = columns.finish().expect("a batch");
+        assert_eq!(batch.num_rows(), rows);
+        assert_eq!(batch, general.1.finish().expect("a batch"));
         assert_eq!((columns.rows(), columns.bytes()), (0, *empty), "nothing is left behind");
     }
 }
