@@ -7,7 +7,7 @@ for an existing file as well. */ -}}
 
 {{- define "penstock.config" -}}
 {{- $usual := dict "telemetry" (dict "log" (dict "format" "json")) -}}
-{{- toYaml (mergeOverwrite $usual (deepCopy .Values.config)) -}}
+{{- toYaml (mergeOverwrite $usual (deepCopy (default dict .Values.config))) -}}
 {{- end -}}
 
 {{- define "penstock.configKey" -}}

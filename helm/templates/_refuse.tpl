@@ -4,7 +4,7 @@ can see is in values.schema.json. */ -}}
 {{- $faults := list -}}
 {{- $values := .Values -}}
 {{- $own := eq (include "penstock.hasConfig" .) "yes" -}}
-{{- $config := .Values.config -}}
+{{- $config := default dict .Values.config -}}
 
 {{- /* The configuration. */ -}}
 {{- if $own -}}
