@@ -82,16 +82,19 @@ def entry(path: tuple[str, ...], comments: list[str], line: int) -> Entry:
     return Entry(path, " ".join(words), schema, line)
 
 
-def tidy_config(node: object) -> object:
+def tidy_config(node: dict) -> dict:
     """The binary's schema without the defaults of whole sections, which repeat those of the settings in them."""
-    if isinstance(node, list):
-        return [tidy_config(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    kept = {key: tidy_config(value) for key, value in node.items() if key not in ("$schema", "title", "format")}
+    kept = {key: value for key, value in node.items() if key not in ("$schema", "title", "format")}
     if "properties" in kept:
         kept.pop("default", None)
-    if isinstance(kept.get("description"), str):
+        kept["properties"] = {key: tidy_config(below) for key, below in kept["properties"].items()}
+    for key in ("oneOf", "anyOf"):
+        if key in kept:
+            kept[key] = [tidy_config(below) for below in kept[key]]
+    for key in ("items", "additionalProperties"):
+        if isinstance(kept.get(key), dict):
+            kept[key] = tidy_config(kept[key])
+    if "description" in kept:
         kept["description"] = " ".join(kept["description"].split())
     return kept
 
