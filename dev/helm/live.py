@@ -1,2 +1,359 @@
-def checks(options):
-    return iter(())
+"""The pod without Kubernetes: what the chart renders is mounted, and started in the image's root file system against a
+real Kafka and a real ClickHouse; then its metrics are compared with what rules and dashboards ask for.
+
+The volumes are laid out as the kubelet does it. The checks build on each other and run in this order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import chart
+import image
+import rules
+import sandbox
+import yaml
+from chart import Failure
+
+SERVERS = chart.ROOT / "dev" / "servers"
+TABLE = "clicks"
+PATIENCE_SECONDS = 60
+DRAIN_SECONDS = 5
+PASSWORD = {"clickhouse-user": {"password": "penstock"}}
+
+
+def wait_for(what: str, question: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> object:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        answer = question()
+        if answer:
+            return answer
+        time.sleep(0.1)
+    raise Failure(f"waited {seconds:.0f} s in vain: {what}")
+
+
+class Pod:
+    """What a node would make of the rendered Deployment."""
+
+    def __init__(self, folder: Path, values: dict, rootfs: Path) -> None:
+        self.folder, self.rootfs = folder, rootfs
+        self.volumes: dict[str, Path] = {}
+        self.log = folder / "log"
+        self.process: subprocess.Popen | None = None
+        self.change(values)
+
+    def change(self, values: dict) -> None:
+        """Renders anew, and exchanges what is mounted as the kubelet would."""
+        self.objects = chart.render(values)
+        self.spec = self.objects.of("Deployment")["spec"]["template"]["spec"]
+        self.container = self.spec["containers"][0]
+        for volume in self.spec["volumes"]:
+            self.volumes[volume["name"]] = self.folder / volume["name"]
+            sandbox.lay_out(self.volumes[volume["name"]], self.content(volume))
+
+    def content(self, volume: dict) -> dict[str, str]:
+        if "secret" in volume:
+            return PASSWORD[volume["secret"]["secretName"]]
+        if "configMap" in volume:
+            return self.objects.of("ConfigMap", volume["configMap"]["name"])["data"]
+        found = {}
+        for source in volume["projected"]["sources"]:
+            data = self.objects.of("ConfigMap", source["configMap"]["name"])["data"]
+            found |= {item["path"]: data[item["key"]] for item in source["configMap"]["items"]}
+        return found
+
+    def mounts(self) -> dict[str, Path]:
+        return {mount["mountPath"]: self.volumes[mount["name"]] for mount in self.container["volumeMounts"]}
+
+    def environment(self) -> dict[str, str]:
+        return {v["name"]: v.get("value", "pod-0") for v in self.container["env"]}
+
+    def start(self) -> None:
+        arguments = [image.PENSTOCK, *self.container["args"]]
+        self.process = sandbox.start(self.rootfs, arguments, self.mounts(), self.environment(), self.log)
+
+    def once(self, arguments: list[str]) -> None:
+        """A command in a container like the pod's."""
+        done = sandbox.run(self.rootfs, [image.PENSTOCK, *arguments], self.mounts(), self.environment())
+        if done.returncode != 0:
+            raise Failure(f"penstock {' '.join(arguments)} ended with code {done.returncode}: {done.stdout}{done.stderr}")
+
+    def get(self, path: str) -> tuple[int, str]:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        port = self.container["ports"][0]["containerPort"]
+        try:
+            with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def probe(self, name: str) -> bool:
+        if self.process.poll() is not None:
+            raise Failure(f"the process ended with code {self.process.returncode}: {self.log.read_text()[-2000:]}")
+        return self.get(self.container[name]["httpGet"]["path"])[0] == 200
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Scrapes:
+    """All series that were ever seen: label names and values by metric."""
+
+    def __init__(self, pod: Pod) -> None:
+        self.pod = pod
+        self.labels: dict[str, set[str]] = {}
+        self.values: dict[tuple[str, str], set[str]] = {}
+        self.text = ""
+
+    def take(self) -> None:
+        status, self.text = self.pod.get("/metrics")
+        if status != 200:
+            raise Failure(f"/metrics answers {status}")
+        for line in self.text.splitlines():
+            if line.startswith("#") or not line:
+                continue
+            series = line.rpartition(" ")[0]
+            name, _, inside = series.partition("{")
+            pairs = dict(rules.re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', inside))
+            self.labels.setdefault(name, set()).update(pairs)
+            for label, value in pairs.items():
+                self.values.setdefault((name, label), set()).add(value)
+
+    def value(self, series: str) -> float | None:
+        """The sum of the series whose text begins so; None without any."""
+        self.take()
+        found = [float(line.rpartition(" ")[2]) for line in self.text.splitlines() if line.startswith(series)]
+        return sum(found) if found else None
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def table_file() -> str:
+    """The table of schemas/clicks, but stricter: a part of the generated events is refused."""
+    table = yaml.safe_load((chart.ROOT / "schemas" / TABLE / "table.yaml").read_text())
+    column = next(column for column in table["columns"] if column["name"] == "status")
+    column["min"] = 300
+    return yaml.safe_dump(table, sort_keys=False)
+
+
+def values_for(address: dict[str, str], port: int) -> dict:
+    return {
+        "config": {
+            "kafka": {"brokers": [address["kafka"]], "group": "pod"},
+            "clickhouse": {"endpoints": [address["clickhouse"]], "user": "penstock", "retry": {"deadline": "2s"}, "insert_timeout": "2s"},
+            "audit": {"interval": "5s"},
+            "reload": {"interval": "1s"},
+            # Most of the events are refused on purpose.
+            "dead_letter": {"ceiling": {"percent_max": 100}},
+        },
+        "tables": {"files": {TABLE: {"table.yaml": table_file()}}},
+        "clickhouse": {"existingSecret": {"name": "clickhouse-user"}},
+        "shutdown": {"drainSeconds": DRAIN_SECONDS},
+        "metrics": {"port": port, "bindAddress": "127.0.0.1"},
+    }
+
+
+class Story:
+    """The checks, in their order."""
+
+    def __init__(self, name: str, folder: Path, penstock: Path, address: dict[str, str]) -> None:
+        self.name, self.penstock = name, penstock
+        self.values = values_for(address, free_port())
+        self.pod = Pod(folder, self.values, image.rootfs(penstock))
+        self.scrapes = Scrapes(self.pod)
+
+    def server(self, *arguments: object) -> None:
+        chart.must(SERVERS, *arguments, "--name", self.name)
+
+    def outside(self, *arguments: object) -> None:
+        """A command that is not the pod's."""
+        config = self.values["config"]
+        settings = {
+            "kafka.brokers": config["kafka"]["brokers"][0],
+            "clickhouse.endpoints": config["clickhouse"]["endpoints"][0],
+            "clickhouse.user": "penstock",
+            "clickhouse.password": "penstock",
+        }
+        options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        chart.must(self.penstock, *options, *arguments)
+
+    def publish(self, seed: int) -> None:
+        """5000 events, of which a part is refused."""
+        self.outside("generate", TABLE, "--count", 5000, "--seed", seed)
+
+    def written(self) -> float:
+        return self.scrapes.value("penstock_inserted_rows_total") or 0.0
+
+    def helm_test_passes(self) -> None:
+        containers = self.pod.objects.of("Pod")["spec"]["containers"]
+        for container in containers:
+            self.pod.once(container["args"])
+
+    def the_pod_becomes_ready_by_its_own_probes(self) -> None:
+        self.publish(1)
+        self.pod.once(["schema", "create"])
+        self.pod.start()
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            wait_for(probe, lambda probe=probe: self.pod.probe(probe))
+        wait_for("rows", self.written)
+        user = os.stat(f"/proc/{self.pod.process.pid}").st_uid
+        if os.geteuid() == 0 and user != sandbox.USER_ID:
+            raise Failure(f"it runs as user {user}")
+
+    def the_memory_budget_is_the_one_rendered(self) -> None:
+        budget = self.scrapes.value("penstock_memory_budget_bytes ")
+        prefetch = 64 << 20
+        if budget != (614 << 20) - prefetch:
+            raise Failure(f"the budget is {budget}")
+
+    def a_changed_table_is_taken_over_while_it_runs(self) -> None:
+        changed = json.loads(json.dumps(self.values))
+        changed["tables"]["files"][TABLE]["table.yaml"] += "\n# changed\n"
+        changed["config"]["limits"] = {"topics": {TABLE: {"records_per_second": 1_000_000}}}
+        self.pod.change(changed)
+        series = 'penstock_config_reloads_total{outcome="ok"}'
+        wait_for("a reload", lambda: self.scrapes.value(series))
+        self.pod.change(self.values)
+        wait_for("a reload back", lambda: (self.scrapes.value(series) or 0) > 1)
+
+    def with_clickhouse_gone_it_lives_and_stays_ready(self) -> None:
+        before = self.written()
+        self.server("kill", "clickhouse-1")
+        try:
+            self.publish(2)
+            wait_for("ClickHouse seen as gone", lambda: self.scrapes.value("penstock_ch_up") == 0)
+            for probe in ("readinessProbe", "livenessProbe"):
+                if not self.pod.probe(probe):
+                    raise Failure(f"{probe} fails: {self.pod.get('/health')[1]}")
+        finally:
+            self.server("restart", "clickhouse-1")
+        wait_for("rows again", lambda: self.written() > before)
+
+    def rows_that_somebody_deletes_are_told(self) -> None:
+        """The audit may have seen them before they are deleted, so it is tried until one comes too late."""
+
+        def told() -> float | None:
+            before, compared = self.written(), self.scrapes.value("penstock_audit_offsets_total") or 0
+            self.publish(3)
+            wait_for("rows", lambda: self.written() > before)
+            self.outside("query", f"TRUNCATE TABLE {TABLE}")
+            missing = lambda: self.scrapes.value("penstock_audit_missing_rows")  # noqa: E731
+            wait_for("an audit", lambda: missing() or self.scrapes.value("penstock_audit_offsets_total") > compared)
+            return missing()
+
+        wait_for("missing rows", told)
+
+    def every_metric_that_rules_and_dashboards_name_is_there(self) -> None:
+        self.scrapes.take()
+        missing = {name for name in rules.metrics() if name not in self.scrapes.labels}
+        if missing:
+            raise Failure(f"not exported: {', '.join(sorted(missing))}")
+
+    def every_label_that_they_name_is_there(self) -> None:
+        for name, labels in rules.metrics().items():
+            unknown = labels - self.scrapes.labels[name] - rules.OF_TARGET
+            if unknown:
+                raise Failure(f"{name} has no label {', '.join(sorted(unknown))}")
+        for expression in rules.expressions():
+            named = {label for name in rules.METRIC.findall(expression) for label in self.scrapes.labels.get(name, ())}
+            grouped = {label.strip() for inside in rules.GROUPING.findall(expression) for label in inside.split(",")}
+            if rules.METRIC.search(expression) and not grouped <= named | rules.OF_TARGET:
+                raise Failure(f"no metric has {sorted(grouped - named)} of {expression}")
+
+    def every_state_that_they_name_is_there(self) -> None:
+        """Sets of states export all of their values at all times, so a misspelt one is found."""
+        for name, label, value in rules.states():
+            if value not in self.scrapes.values[(name, label)]:
+                raise Failure(f'{name} has no {label}="{value}", only {sorted(self.scrapes.values[(name, label)])}')
+
+    def promtool_takes_the_metrics(self) -> None:
+        self.scrapes.take()
+        chart.must(chart.tools() / "bin" / "promtool", "check", "metrics", text=self.scrapes.text)
+
+    def it_ends_within_its_grace_period_while_clickhouse_hangs(self) -> None:
+        self.server("kill", "clickhouse-1", "--signal", "STOP")
+        try:
+            before = self.scrapes.value("penstock_consumed_records_total")
+            self.publish(4)
+            wait_for("records in hand", lambda: self.scrapes.value("penstock_consumed_records_total") > before)
+            began = time.monotonic()
+            self.pod.process.send_signal(signal.SIGTERM)
+            grace = self.pod.spec["terminationGracePeriodSeconds"] - chart_sleep(self.pod)
+            try:
+                code = self.pod.process.wait(timeout=grace)
+            except subprocess.TimeoutExpired as error:
+                raise Failure(f"it still runs after {grace} s") from error
+            if code != 5:
+                raise Failure(f"it ended with code {code}: {self.pod.log.read_text()[-2000:]}")
+            print(f"    ended {time.monotonic() - began:.1f} s after SIGTERM, of {grace} s", flush=True)
+        finally:
+            self.server("kill", "clickhouse-1", "--signal", "CONT")
+
+    def the_next_pod_writes_the_rest_and_ends_at_once(self) -> None:
+        self.pod.start()
+        wait_for("ready", lambda: self.pod.probe("readinessProbe"))
+        wait_for("no lag", lambda: self.scrapes.value("penstock_lag_records") == 0)
+        self.pod.process.send_signal(signal.SIGTERM)
+        code = self.pod.process.wait(timeout=PATIENCE_SECONDS)
+        if code != 0:
+            raise Failure(f"it ended with code {code}: {self.pod.log.read_text()[-2000:]}")
+
+
+def chart_sleep(pod: Pod) -> int:
+    """Seconds of the grace period that pass before SIGTERM."""
+    return pod.container["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+
+ORDER = (
+    Story.helm_test_passes,
+    Story.the_pod_becomes_ready_by_its_own_probes,
+    Story.the_memory_budget_is_the_one_rendered,
+    Story.a_changed_table_is_taken_over_while_it_runs,
+    Story.with_clickhouse_gone_it_lives_and_stays_ready,
+    Story.rows_that_somebody_deletes_are_told,
+    Story.every_metric_that_rules_and_dashboards_name_is_there,
+    Story.every_label_that_they_name_is_there,
+    Story.every_state_that_they_name_is_there,
+    Story.promtool_takes_the_metrics,
+    Story.it_ends_within_its_grace_period_while_clickhouse_hangs,
+    Story.the_next_pod_writes_the_rest_and_ends_at_once,
+)
+
+
+def checks(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None]]]:
+    name = f"helm-{os.getpid()}"
+    started = json.loads(
+        chart.must(SERVERS, "start", "--clickhouse", 1, "--kafka", 1, "--name", name, "--owner", os.getpid(), "--json")
+    )
+    address = {server["kind"]: server["address"] for server in started["servers"]}
+    with tempfile.TemporaryDirectory() as folder:
+        # The program is another user there, as in a pod.
+        Path(folder).chmod(0o755)
+        story = None
+        try:
+            story = Story(name, Path(folder), options.penstock, address)
+            for check in ORDER:
+                yield check.__name__.replace("_", " "), lambda check=check: check(story)
+        finally:
+            if story is not None:
+                story.pod.stop()
+            chart.run(SERVERS, "stop", "--name", name, "--purge")

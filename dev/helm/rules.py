@@ -69,6 +69,14 @@ def metrics() -> dict[str, set[str]]:
     return found
 
 
+def states() -> Iterator[tuple[str, str, str]]:
+    """Values that selectors name in sets of states and limits, which are exported whole."""
+    for expression in expressions():
+        for name, inside in SELECTOR.findall(expression):
+            for label, value in re.findall(r'(state|limit|reason)\s*=\s*"(\w+)"', inside):
+                yield name, label, value
+
+
 def promtool_takes_the_rules() -> None:
     told = chart.must(chart.tools() / "bin" / "promtool", "check", "rules", "--lint-fatal", RULES)
     if "SUCCESS" not in told:
