@@ -1,4 +1,4 @@
-# The image of penstock: one static set of files, no shell, not root.
+# The image of penstock: one binary and its libraries, no shell, not root.
 #
 #   docker build -t registry.example/penstock:0.1.0 .
 #
@@ -19,7 +19,6 @@ LABEL org.opencontainers.image.title="penstock" \
       org.opencontainers.image.description="Takes events from Kafka into ClickHouse" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /rootfs/ /
-ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
 WORKDIR /
 EXPOSE 9464

@@ -277,6 +277,19 @@ def pods_are_spread_unless_told_otherwise() -> None:
     same(keys({"topologySpreadConstraints": [own]}), ["rack"])
 
 
+def the_notes_say_what_is_not_safe_and_how_long_a_pod_has() -> None:
+    def notes(base: str) -> str:
+        text = '{{ include "penstock/templates/NOTES.txt" . | toJson }}'
+        manifest = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: notes}}\ndata: {{text: {text}}}\n"
+        return render({"extraManifests": [manifest]}, base=base).of("ConfigMap", "notes")["data"]["text"]
+
+    minimal, full = notes("minimal"), notes("full")
+    for words in ("has 65 s", "NOT MONITORED", "NOT ENCRYPTED: Kafka", "NOT ENCRYPTED: ClickHouse", "NO PASSWORD", "NO NETWORK"):
+        same((words, words in minimal), (words, True))
+    same("has 180 s" in full, True)
+    same([line for line in full.splitlines() if line.startswith(("NOT ", "NO "))], [])
+
+
 def every_fault_is_told_at_once() -> None:
     refuses({}, "config.kafka.brokers", "config.clickhouse.endpoints", "tables.files", base="")
 

@@ -9,6 +9,7 @@ import argparse
 import copy
 import difflib
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,22 @@ def lint(_options: argparse.Namespace) -> Iterator[Check]:
         for kube in (OLDEST, NEWEST):
             command = (chart.tools() / "bin" / "helm", "lint", "--strict", CHART, "-f", values, "--kube-version", kube)
             yield f"{values.name} on {kube}", lambda command=command: chart.must(*command)
+
+
+    yield "packaged", packaged
+
+
+def packaged() -> None:
+    """The package holds what it needs, and not the tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        chart.must(chart.tools() / "bin" / "helm", "package", CHART, "-d", folder)
+        package = next(Path(folder).glob("*.tgz"))
+        with tarfile.open(package) as archive:
+            stray = [name for name in archive.getnames() if "/ci/" in name]
+        if stray:
+            raise Failure(f"in the package there is {stray[:3]}")
+        values = CI / "full-values.yaml"
+        compare("package", chart.template(values, chart=package).stdout, chart.template(values).stdout)
 
 
 def kinds(_options: argparse.Namespace) -> Iterator[Check]:
