@@ -77,7 +77,7 @@ class Pod:
         return {mount["mountPath"]: self.volumes[mount["name"]] for mount in self.container["volumeMounts"]}
 
     def environment(self) -> dict[str, str]:
-        return {v["name"]: v.get("value", "pod-0") for v in self.container["env"]}
+        return {v["name"]: v["value"] for v in self.container["env"]}
 
     def start(self) -> None:
         arguments = [image.PENSTOCK, *self.container["args"]]

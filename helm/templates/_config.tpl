@@ -51,8 +51,6 @@ for an existing file as well. */ -}}
 {{- end -}}
 
 {{- define "penstock.env" -}}
-- name: POD_NAME
-  valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: PENSTOCK_CONFIG
   value: /etc/penstock/config/{{ include "penstock.configKey" . }}
 - name: PENSTOCK__TELEMETRY__LISTEN

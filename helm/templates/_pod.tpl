@@ -44,8 +44,6 @@ env:
 envFrom:
   {{- tpl (toYaml .) $ | nindent 2 }}
 {{- end }}
-resources:
-  {{- toYaml .Values.resources | nindent 2 }}
 volumeMounts:
   {{- include "penstock.volumeMounts" . | nindent 2 }}
 {{- end -}}
