@@ -26,9 +26,9 @@ for pair in $mounts; do
     mount --bind "${pair%%=*}" "$rootfs/${pair#*=}"
     mount -o remount,bind,ro "$rootfs/${pair#*=}"
 done
-mount -o remount,ro "$rootfs/etc/penstock"
+mount -o remount,bind,ro "$rootfs/etc/penstock"
 mount -o remount,bind,ro "$rootfs"
-exec chroot --userspec="$user:$user" "$rootfs" "$@"
+exec chroot ${user:+--userspec="$user:$user"} "$rootfs" "$@"
 """
 
 
@@ -38,7 +38,7 @@ def command(rootfs: Path, arguments: list[str], mounts: dict[str, Path]) -> list
     unshare = ["unshare", "--mount", "--propagation", "private", *([] if is_root else ["--user", "--map-root-user"])]
     pairs = " ".join(f"{source}={target}" for target, source in mounts.items())
     # Within a user namespace of one user there is nobody else to become.
-    user = str(USER_ID if is_root else 0)
+    user = str(USER_ID) if is_root else ""
     return [*unshare, "sh", "-c", SCRIPT, "sandbox", str(rootfs), user, pairs, *arguments]
 
 
