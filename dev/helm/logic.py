@@ -230,8 +230,13 @@ def a_dashboard_becomes_a_config_map() -> None:
 
 
 def the_network_policy_lets_out_to_the_configured_ports() -> None:
-    policy = render({"networkPolicy": {"enabled": True}}).of("NetworkPolicy")["spec"]
-    same([[port["port"] for port in rule["ports"]] for rule in policy["egress"]], [[53, 53], [9092], [8123]])
+    def ports(endpoints: list[str]) -> list:
+        values = {"networkPolicy": {"enabled": True}, "config": {"clickhouse": {"endpoints": endpoints}}}
+        rules = render(values).of("NetworkPolicy")["spec"]["egress"]
+        return [[port["port"] for port in rule["ports"]] for rule in rules]
+
+    same(ports(["http://a:8123", "http://b:8123/"]), [[53, 53], [9092], [8123]])
+    same(ports(["http://a", "https://b", "http://[::1]:8123"]), [[53, 53], [9092], [443, 80, 8123]])
     same(render().has("NetworkPolicy"), False)
 
 

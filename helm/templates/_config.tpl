@@ -41,13 +41,26 @@ for an existing file as well. */ -}}
 {{- add (mul 2 $bytes $batches) (mul $prefetch $consumers) -}}
 {{- end -}}
 
-{{- /* Ports of addresses such as host:9092 or https://host:8443, each once, sorted. */ -}}
+{{- /* Ports of addresses such as host:9092, https://host:8443 or https://host, each once, sorted. */ -}}
 {{- define "penstock.ports" -}}
 {{- $ports := list -}}
 {{- range . -}}
-{{- $ports = append $ports (regexFind "[0-9]+$" (trimSuffix "/" .) | int) -}}
+{{- $usual := ternary ":443" ":80" (hasPrefix "https://" .) -}}
+{{- $ports = append $ports (default $usual (regexFind ":[0-9]+$" (trimSuffix "/" .)) | trimPrefix ":") -}}
 {{- end -}}
-{{- toJson (without ($ports | uniq | sortAlpha) "0") -}}
+{{- toJson ($ports | uniq | sortAlpha) -}}
+{{- end -}}
+
+{{- define "penstock.tlsEnv" -}}
+{{- $root := . -}}
+{{- if .tls.existingSecret }}
+{{- range $setting, $key := dict "CA_FILE" .tls.caKey "CERT_FILE" .tls.certKey "KEY_FILE" .tls.keyKey }}
+{{- if $key }}
+- name: {{ $root.prefix }}__{{ $setting }}
+  value: /etc/penstock/secrets/{{ $root.folder }}/{{ $key }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "penstock.env" -}}
@@ -66,17 +79,10 @@ for an existing file as well. */ -}}
 - name: PENSTOCK__KAFKA__SECURITY__PASSWORD_FILE
   value: /etc/penstock/secrets/kafka/{{ .existingSecret.passwordKey }}
 {{- end }}
-{{- if .tls.existingSecret }}
-{{- range $setting, $key := dict "CA_FILE" .tls.caKey "CERT_FILE" .tls.certKey "KEY_FILE" .tls.keyKey }}
-{{- if $key }}
-- name: PENSTOCK__KAFKA__SECURITY__{{ $setting }}
-  value: /etc/penstock/secrets/kafka-tls/{{ $key }}
-{{- end }}
-{{- end }}
-{{- if .tls.keyPasswordKey }}
+{{- include "penstock.tlsEnv" (dict "tls" .tls "prefix" "PENSTOCK__KAFKA__SECURITY" "folder" "kafka-tls") }}
+{{- if and .tls.existingSecret .tls.keyPasswordKey }}
 - name: PENSTOCK__KAFKA__SECURITY__KEY_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ .tls.existingSecret }}, key: {{ .tls.keyPasswordKey }}}}
-{{- end }}
 {{- end }}
 {{- end }}
 {{- with .Values.clickhouse }}
@@ -84,14 +90,7 @@ for an existing file as well. */ -}}
 - name: PENSTOCK__CLICKHOUSE__PASSWORD_FILE
   value: /etc/penstock/secrets/clickhouse/{{ .existingSecret.passwordKey }}
 {{- end }}
-{{- if .tls.existingSecret }}
-{{- range $setting, $key := dict "CA_FILE" .tls.caKey "CERT_FILE" .tls.certKey "KEY_FILE" .tls.keyKey }}
-{{- if $key }}
-- name: PENSTOCK__CLICKHOUSE__TLS__{{ $setting }}
-  value: /etc/penstock/secrets/clickhouse-tls/{{ $key }}
-{{- end }}
-{{- end }}
-{{- end }}
+{{- include "penstock.tlsEnv" (dict "tls" .tls "prefix" "PENSTOCK__CLICKHOUSE__TLS" "folder" "clickhouse-tls") }}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ tpl (toYaml .) $ }}

@@ -22,6 +22,16 @@ can see is in values.schema.json. */ -}}
     {{- $faults = append $faults "existingConfig.secret: `existingConfig.configMap` is set as well; keep one of them" -}}
   {{- end -}}
 {{- end -}}
+{{- range dig "kafka" "brokers" list $config -}}
+  {{- if not (regexMatch "^[^/@ ]+:[0-9]+$" .) -}}
+    {{- $faults = append $faults (printf "config.kafka.brokers: %s is not host:port" .) -}}
+  {{- end -}}
+{{- end -}}
+{{- range dig "clickhouse" "endpoints" list $config -}}
+  {{- if not (regexMatch "^https?://[^/@ ]+/?$" .) -}}
+    {{- $faults = append $faults (printf "config.clickhouse.endpoints: %s is not http://host:port or https://host:port, without a user" (regexReplaceAll "//.*@" . "//…@")) -}}
+  {{- end -}}
+{{- end -}}
 {{- $elsewhere := list
   (list "telemetry" "listen" "metrics.port and metrics.bindAddress")
   (list "tables" "path" "tables.files or tables.existing")
