@@ -32,7 +32,7 @@ def tools() -> Path:
     """The folder that dev/setup-helm makes."""
     told = subprocess.run([ROOT / "dev" / "setup-helm", "--path"], stdout=subprocess.PIPE, text=True, check=True)
     folder = Path(told.stdout.strip())
-    for tool in ("helm", "kubeconform", "kube-score", "promtool"):
+    for tool in ("helm", "kubeconform", "kube-score", "promtool", "prometheus"):
         if not os.access(folder / "bin" / tool, os.X_OK):
             raise Failure(f"{tool} is missing\nhint: run dev/setup-helm")
     return folder

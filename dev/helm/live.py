@@ -1,7 +1,8 @@
 """The pod without Kubernetes: what the chart renders is mounted, and started in the image's root file system against a
-real Kafka and a real ClickHouse; then its metrics are compared with what rules and dashboards ask for.
+real Kafka and a real ClickHouse, and watched by a real Prometheus with the rules of the release. Faults are induced: each
+fires its alert and no other, which is over when it is mended.
 
-The volumes are laid out as the kubelet does it. The checks build on each other and run in this order.
+The checks build on each other and run in this order.
 """
 
 from __future__ import annotations
@@ -10,141 +11,26 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import chart
 import image
+import prometheus
 import rules
 import sandbox
 import yaml
 from chart import Failure
+from pod import PATIENCE_SECONDS, Pod, Scrapes, free_port, wait_for
 
 SERVERS = chart.ROOT / "dev" / "servers"
 TABLE = "clicks"
-PATIENCE_SECONDS = 60
 DRAIN_SECONDS = 5
-PASSWORD = {"clickhouse-user": {"password": "penstock"}}
-
-
-def wait_for(what: str, question: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> object:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        answer = question()
-        if answer:
-            return answer
-        time.sleep(0.1)
-    raise Failure(f"waited {seconds:.0f} s in vain: {what}")
-
-
-class Pod:
-    """What a node would make of the rendered Deployment."""
-
-    def __init__(self, folder: Path, values: dict, rootfs: Path) -> None:
-        self.folder, self.rootfs = folder, rootfs
-        self.volumes: dict[str, Path] = {}
-        self.log = folder / "log"
-        self.process: subprocess.Popen | None = None
-        self.change(values)
-
-    def change(self, values: dict) -> None:
-        """Renders anew, and exchanges what is mounted as the kubelet would."""
-        self.objects = chart.render(values)
-        self.spec = self.objects.of("Deployment")["spec"]["template"]["spec"]
-        self.container = self.spec["containers"][0]
-        for volume in self.spec["volumes"]:
-            self.volumes[volume["name"]] = self.folder / volume["name"]
-            sandbox.lay_out(self.volumes[volume["name"]], self.content(volume))
-
-    def content(self, volume: dict) -> dict[str, str]:
-        if "secret" in volume:
-            return PASSWORD[volume["secret"]["secretName"]]
-        if "configMap" in volume:
-            return self.objects.of("ConfigMap", volume["configMap"]["name"])["data"]
-        found = {}
-        for source in volume["projected"]["sources"]:
-            data = self.objects.of("ConfigMap", source["configMap"]["name"])["data"]
-            found |= {item["path"]: data[item["key"]] for item in source["configMap"]["items"]}
-        return found
-
-    def mounts(self) -> dict[str, Path]:
-        return {mount["mountPath"]: self.volumes[mount["name"]] for mount in self.container["volumeMounts"]}
-
-    def environment(self) -> dict[str, str]:
-        return {v["name"]: v["value"] for v in self.container["env"]}
-
-    def start(self) -> None:
-        arguments = [image.PENSTOCK, *self.container["args"]]
-        self.process = sandbox.start(self.rootfs, arguments, self.mounts(), self.environment(), self.log)
-
-    def once(self, arguments: list[str]) -> None:
-        """A command in a container like the pod's."""
-        done = sandbox.run(self.rootfs, [image.PENSTOCK, *arguments], self.mounts(), self.environment())
-        if done.returncode != 0:
-            raise Failure(f"penstock {' '.join(arguments)} ended with code {done.returncode}: {done.stdout}{done.stderr}")
-
-    def get(self, path: str) -> tuple[int, str]:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        port = self.container["ports"][0]["containerPort"]
-        try:
-            with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
-
-    def probe(self, name: str) -> bool:
-        if self.process.poll() is not None:
-            raise Failure(f"the process ended with code {self.process.returncode}: {self.log.read_text()[-2000:]}")
-        return self.get(self.container[name]["httpGet"]["path"])[0] == 200
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-class Scrapes:
-    """All series that were ever seen: label names and values by metric."""
-
-    def __init__(self, pod: Pod) -> None:
-        self.pod = pod
-        self.labels: dict[str, set[str]] = {}
-        self.values: dict[tuple[str, str], set[str]] = {}
-        self.text = ""
-
-    def take(self) -> None:
-        status, self.text = self.pod.get("/metrics")
-        if status != 200:
-            raise Failure(f"/metrics answers {status}")
-        for line in self.text.splitlines():
-            if line.startswith("#") or not line:
-                continue
-            series = line.rpartition(" ")[0]
-            name, _, inside = series.partition("{")
-            pairs = dict(rules.re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', inside))
-            self.labels.setdefault(name, set()).update(pairs)
-            for label, value in pairs.items():
-                self.values.setdefault((name, label), set()).add(value)
-
-    def value(self, series: str) -> float | None:
-        """The sum of the series whose text begins so; None without any."""
-        self.take()
-        found = [float(line.rpartition(" ")[2]) for line in self.text.splitlines() if line.startswith(series)]
-        return sum(found) if found else None
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+SECRETS = {"clickhouse-user": {"password": "penstock"}}
+QUICK = ("PenstockAbsent", "PenstockClickHouseDown", "PenstockTopicPaused", "PenstockTopicUnowned", "PenstockInsertsFail")
 
 
 def table_file() -> str:
@@ -162,13 +48,19 @@ def values_for(address: dict[str, str], port: int) -> dict:
             "clickhouse": {"endpoints": [address["clickhouse"]], "user": "penstock", "retry": {"deadline": "2s"}, "insert_timeout": "2s"},
             "audit": {"interval": "5s"},
             "reload": {"interval": "1s"},
-            # Most of the events are refused on purpose.
+            # Many of the events are refused on purpose.
             "dead_letter": {"ceiling": {"percent_max": 100}},
         },
         "tables": {"files": {TABLE: {"table.yaml": table_file()}}},
         "clickhouse": {"existingSecret": {"name": "clickhouse-user"}},
         "shutdown": {"drainSeconds": DRAIN_SECONDS},
-        "metrics": {"port": port, "bindAddress": "127.0.0.1"},
+        "metrics": {
+            "podMonitor": {"enabled": True},
+            "port": port,
+            "bindAddress": "127.0.0.1",
+            # What is tried here must not be waited for as long as at night.
+            "prometheusRule": {"enabled": True, "alerts": {name: {"for": "1s"} for name in QUICK}},
+        },
     }
 
 
@@ -178,8 +70,15 @@ class Story:
     def __init__(self, name: str, folder: Path, penstock: Path, address: dict[str, str]) -> None:
         self.name, self.penstock = name, penstock
         self.values = values_for(address, free_port())
-        self.pod = Pod(folder, self.values, image.rootfs(penstock))
+        self.pod = Pod(folder, self.values, image.rootfs(penstock), SECRETS)
         self.scrapes = Scrapes(self.pod)
+        self.prometheus = prometheus.Prometheus(folder / "prometheus", self.pod)
+        # Alerts that fire until the pod starts anew, since they tell of something that has happened.
+        self.lasting: set[str] = set()
+
+    def stop(self) -> None:
+        self.pod.stop()
+        self.prometheus.stop()
 
     def server(self, *arguments: object) -> None:
         chart.must(SERVERS, *arguments, "--name", self.name)
@@ -200,8 +99,20 @@ class Story:
         """5000 events, of which a part is refused."""
         self.outside("generate", TABLE, "--count", 5000, "--seed", seed)
 
+    def fires(self, *alerts: str) -> None:
+        """These, those that last, and no other."""
+        wanted = self.lasting | set(alerts)
+        try:
+            wait_for("", lambda: self.prometheus.firing() == wanted)
+        except Failure as failure:
+            raise Failure(f"{sorted(self.prometheus.firing())} fire, not {sorted(wanted)}") from failure
+
     def written(self) -> float:
         return self.scrapes.value("penstock_inserted_rows_total") or 0.0
+
+    def without_a_pod_it_is_absent(self) -> None:
+        self.prometheus.start()
+        self.fires("PenstockAbsent")
 
     def helm_test_passes(self) -> None:
         containers = self.pod.objects.of("Pod")["spec"]["containers"]
@@ -218,6 +129,7 @@ class Story:
         user = os.stat(f"/proc/{self.pod.process.pid}").st_uid
         if os.geteuid() == 0 and user != sandbox.USER_ID:
             raise Failure(f"it runs as user {user}")
+        self.fires()
 
     def the_memory_budget_is_the_one_rendered(self) -> None:
         budget = self.scrapes.value("penstock_memory_budget_bytes ")
@@ -234,6 +146,27 @@ class Story:
         wait_for("a reload", lambda: self.scrapes.value(series))
         self.pod.change(self.values)
         wait_for("a reload back", lambda: (self.scrapes.value(series) or 0) > 1)
+        self.fires()
+
+    def a_flood_of_bad_records_pauses_the_topic(self) -> None:
+        changed = json.loads(json.dumps(self.values))
+        changed["config"]["dead_letter"]["ceiling"] = {"percent_max": 1, "records_min": 100}
+        reloads = 'penstock_config_reloads_total{outcome="ok"}'
+        before = self.scrapes.value(reloads)
+        self.pod.change(changed)
+        wait_for("a reload", lambda: self.scrapes.value(reloads) > before)
+        self.publish(5)
+        self.fires("PenstockTopicPaused")
+        self.pod.change(self.values)
+        self.fires()
+
+    def a_refused_configuration_is_told(self) -> None:
+        changed = json.loads(json.dumps(self.values))
+        changed["tables"]["files"][TABLE]["table.yaml"] = "table: [no\n"
+        self.pod.change(changed)
+        self.lasting.add("PenstockReloadRefused")
+        self.fires()
+        self.pod.change(self.values)
 
     def with_clickhouse_gone_it_lives_and_stays_ready(self) -> None:
         before = self.written()
@@ -244,9 +177,11 @@ class Story:
             for probe in ("readinessProbe", "livenessProbe"):
                 if not self.pod.probe(probe):
                     raise Failure(f"{probe} fails: {self.pod.get('/health')[1]}")
+            self.fires("PenstockClickHouseDown")
         finally:
             self.server("restart", "clickhouse-1")
         wait_for("rows again", lambda: self.written() > before)
+        self.fires()
 
     def rows_that_somebody_deletes_are_told(self) -> None:
         """The audit may have seen them before they are deleted, so it is tried until one comes too late."""
@@ -261,6 +196,8 @@ class Story:
             return missing()
 
         wait_for("missing rows", told)
+        self.lasting.add("PenstockRowsMissing")
+        self.fires()
 
     def every_metric_that_rules_and_dashboards_name_is_there(self) -> None:
         self.scrapes.take()
@@ -308,9 +245,14 @@ class Story:
         finally:
             self.server("kill", "clickhouse-1", "--signal", "CONT")
 
-    def the_next_pod_writes_the_rest_and_ends_at_once(self) -> None:
+    def the_next_pod_begins_without_alerts(self) -> None:
+        self.lasting.clear()
+        self.fires("PenstockAbsent")
         self.pod.start()
         wait_for("ready", lambda: self.pod.probe("readinessProbe"))
+        self.fires()
+
+    def the_next_pod_writes_the_rest_and_ends_at_once(self) -> None:
         wait_for("no lag", lambda: self.scrapes.value("penstock_lag_records") == 0)
         self.pod.process.send_signal(signal.SIGTERM)
         code = self.pod.process.wait(timeout=PATIENCE_SECONDS)
@@ -324,17 +266,21 @@ def chart_sleep(pod: Pod) -> int:
 
 
 ORDER = (
+    Story.without_a_pod_it_is_absent,
     Story.helm_test_passes,
     Story.the_pod_becomes_ready_by_its_own_probes,
     Story.the_memory_budget_is_the_one_rendered,
     Story.a_changed_table_is_taken_over_while_it_runs,
+    Story.a_flood_of_bad_records_pauses_the_topic,
     Story.with_clickhouse_gone_it_lives_and_stays_ready,
+    Story.a_refused_configuration_is_told,
     Story.rows_that_somebody_deletes_are_told,
     Story.every_metric_that_rules_and_dashboards_name_is_there,
     Story.every_label_that_they_name_is_there,
     Story.every_state_that_they_name_is_there,
     Story.promtool_takes_the_metrics,
     Story.it_ends_within_its_grace_period_while_clickhouse_hangs,
+    Story.the_next_pod_begins_without_alerts,
     Story.the_next_pod_writes_the_rest_and_ends_at_once,
 )
 
@@ -355,5 +301,5 @@ def checks(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None
                 yield check.__name__.replace("_", " "), lambda check=check: check(story)
         finally:
             if story is not None:
-                story.pod.stop()
+                story.stop()
             chart.run(SERVERS, "stop", "--name", name, "--purge")
