@@ -51,7 +51,9 @@ def must(*command: object, text: str | None = None) -> str:
     return done.stdout
 
 
-def template(*files: Path, kube: str = NEWEST, apis: tuple[str, ...] = (), chart: Path = CHART) -> subprocess.CompletedProcess:
+def template(
+    *files: Path, kube: str = NEWEST, apis: tuple[str, ...] = (), chart: Path = CHART
+) -> subprocess.CompletedProcess:
     """`helm template` as release `penstock` in the namespace `ingest`."""
     options = [part for file in files for part in ("-f", file)]
     options += [part for api in apis for part in ("--api-versions", api)]
@@ -81,7 +83,9 @@ class Objects(list):
         return any(o["kind"] == kind for o in self)
 
 
-def render(values: dict | None = None, base: str = "minimal", kube: str = NEWEST, apis: tuple[str, ...] = ()) -> Objects:
+def render(
+    values: dict | None = None, base: str = "minimal", kube: str = NEWEST, apis: tuple[str, ...] = ()
+) -> Objects:
     """The objects for these values on top of ci/<base>-values.yaml."""
     done = _rendered(json.dumps(values or {}), base, kube, apis)
     if done.returncode != 0:

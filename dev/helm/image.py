@@ -89,7 +89,11 @@ def the_dockerfile_ends_as_the_chart_expects(_folder: Path) -> None:
     stages = (chart.ROOT / "Dockerfile").read_text().split("\nFROM ")
     last = stages[-1]
     context = chart.render().of("Deployment")["spec"]["template"]["spec"]["securityContext"]
-    for wanted in ("scratch\n", f"USER {context['runAsUser']}:{context['runAsGroup']}\n", f'ENTRYPOINT ["{PENSTOCK}"]\n'):
+    for wanted in (
+        "scratch\n",
+        f"USER {context['runAsUser']}:{context['runAsGroup']}\n",
+        f'ENTRYPOINT ["{PENSTOCK}"]\n',
+    ):
         if wanted not in last:
             raise Failure(f"the last stage lacks {wanted!r}")
     if "dev/image /rootfs" not in stages[-2] or "COPY --from=build /rootfs/ /\n" not in last:

@@ -1,8 +1,8 @@
 """The pod without Kubernetes: what the chart renders is mounted, and started in the image's root file system against a
-real Kafka and a real ClickHouse, and watched by a real Prometheus with the rules of the release. Faults are induced: each
-fires its alert and no other, which is over when it is mended.
+real Kafka and a real ClickHouse, watched by a real Prometheus with the rules of the release.
 
-The checks build on each other and run in this order.
+Faults are induced; each fires its alert and no other, until it is mended. The checks build on each other and run in the
+order of `ORDER`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ SERVERS = chart.ROOT / "dev" / "servers"
 TABLE = "clicks"
 DRAIN_SECONDS = 5
 SECRETS = {"clickhouse-user": {"password": "penstock"}}
-QUICK = ("PenstockAbsent", "PenstockClickHouseDown", "PenstockTopicPaused", "PenstockTopicUnowned", "PenstockInsertsFail")
+QUICK = (
+    "PenstockAbsent",
+    "PenstockClickHouseDown",
+    "PenstockTopicPaused",
+    "PenstockTopicUnowned",
+    "PenstockInsertsFail",
+)
 
 
 def table_file() -> str:
@@ -45,7 +51,12 @@ def values_for(address: dict[str, str], port: int) -> dict:
     return {
         "config": {
             "kafka": {"brokers": [address["kafka"]], "group": "pod"},
-            "clickhouse": {"endpoints": [address["clickhouse"]], "user": "penstock", "retry": {"deadline": "2s"}, "insert_timeout": "2s"},
+            "clickhouse": {
+                "endpoints": [address["clickhouse"]],
+                "user": "penstock",
+                "retry": {"deadline": "2s"},
+                "insert_timeout": "2s",
+            },
             "audit": {"interval": "5s"},
             "reload": {"interval": "1s"},
             # Many of the events are refused on purpose.

@@ -102,7 +102,12 @@ def a_disruption_budget_is_there_for_more_than_one_pod() -> None:
 
 def the_memory_budget_is_a_part_of_the_limit() -> None:
     name = "PENSTOCK__MEMORY__BUDGET"
-    for limit, percent, wanted in (("1Gi", 60, "614MiB"), ("2G", 50, "953MiB"), ("1.5Gi", 60, "921MiB"), ("4096Mi", 85, "3481MiB")):
+    for limit, percent, wanted in (
+        ("1Gi", 60, "614MiB"),
+        ("2G", 50, "953MiB"),
+        ("1.5Gi", 60, "921MiB"),
+        ("4096Mi", 85, "3481MiB"),
+    ):
         values = {"resources": {"limits": {"memory": limit}}, "memory": {"budgetPercent": percent}}
         same(environment(values)[name], wanted)
     same(environment({"memory": {"budget": "700MiB"}})[name], "700MiB")
@@ -159,7 +164,12 @@ def secrets_are_mounted_and_never_rendered() -> None:
     same(found["PENSTOCK__KAFKA__SECURITY__KEY_FILE"], "/etc/penstock/secrets/kafka-tls/tls.key")
     same(found["PENSTOCK__KAFKA__SECURITY__KEY_PASSWORD"], {"secretKeyRef": {"name": "kafka-tls", "key": "passphrase"}})
     volumes = {v["name"]: v["secret"]["secretName"] for v in pod(base="full")["spec"]["volumes"] if "secret" in v}
-    wanted = {"kafka": "kafka-user", "kafka-tls": "kafka-tls", "clickhouse": "clickhouse-user", "clickhouse-tls": "clickhouse-tls"}
+    wanted = {
+        "kafka": "kafka-user",
+        "kafka-tls": "kafka-tls",
+        "clickhouse": "clickhouse-user",
+        "clickhouse-tls": "clickhouse-tls",
+    }
     same(volumes, {f"{name}-secret": secret for name, secret in wanted.items()})
 
 
@@ -174,8 +184,15 @@ def existing_objects_are_used_in_place_of_own_ones() -> None:
 
 
 def monitoring_is_made_where_the_cluster_has_it_or_when_it_is_demanded() -> None:
-    for apis, enabled, wanted in (((), "auto", False), ((MONITORING,), "auto", True), ((), True, True), ((MONITORING,), False, False)):
-        objects = render({"metrics": {"podMonitor": {"enabled": enabled}, "prometheusRule": {"enabled": enabled}}}, apis=apis)
+    for apis, enabled, wanted in (
+        ((), "auto", False),
+        ((MONITORING,), "auto", True),
+        ((), True, True),
+        ((MONITORING,), False, False),
+    ):
+        objects = render(
+            {"metrics": {"podMonitor": {"enabled": enabled}, "prometheusRule": {"enabled": enabled}}}, apis=apis
+        )
         same((objects.has("PodMonitor"), objects.has("PrometheusRule")), (wanted, wanted))
 
 
@@ -209,7 +226,9 @@ def alerts_change_as_the_values_say() -> None:
 
 def the_limit_of_freshness_is_that_of_the_values() -> None:
     def limit(values: dict) -> str:
-        groups = render({"metrics": {"prometheusRule": values}}, apis=(MONITORING,)).of("PrometheusRule")["spec"]["groups"]
+        groups = render({"metrics": {"prometheusRule": values}}, apis=(MONITORING,)).of("PrometheusRule")["spec"][
+            "groups"
+        ]
         return groups[0]["rules"][0]["expr"]
 
     same((limit({}), limit({"freshnessSeconds": 90})), ("vector(60)", "vector(90)"))
@@ -289,7 +308,14 @@ def the_notes_say_what_is_not_safe_and_how_long_a_pod_has() -> None:
         return render({"extraManifests": [manifest]}, base=base).of("ConfigMap", "notes")["data"]["text"]
 
     minimal, full = notes("minimal"), notes("full")
-    for words in ("has 65 s", "NOT MONITORED", "NOT ENCRYPTED: Kafka", "NOT ENCRYPTED: ClickHouse", "NO PASSWORD", "NO NETWORK"):
+    for words in (
+        "has 65 s",
+        "NOT MONITORED",
+        "NOT ENCRYPTED: Kafka",
+        "NOT ENCRYPTED: ClickHouse",
+        "NO PASSWORD",
+        "NO NETWORK",
+    ):
         same((words, words in minimal), (words, True))
     same("has 180 s" in full, True)
     same([line for line in full.splitlines() if line.startswith(("NOT ", "NO "))], [])

@@ -89,7 +89,9 @@ class Pod:
         """A command in a container like the pod's."""
         done = sandbox.run(self.rootfs, [image.PENSTOCK, *arguments], self.mounts(), self.environment())
         if done.returncode != 0:
-            raise Failure(f"penstock {' '.join(arguments)} ended with code {done.returncode}: {done.stdout}{done.stderr}")
+            raise Failure(
+                f"penstock {' '.join(arguments)} ended with code {done.returncode}: {done.stdout}{done.stderr}"
+            )
 
     def get(self, path: str) -> tuple[int, str]:
         return get(f"http://127.0.0.1:{self.container['ports'][0]['containerPort']}{path}")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import chart
+import dashboards
 import yaml
 from chart import CI, RULES, Failure
 
@@ -33,17 +34,8 @@ def alerts() -> dict[str, dict]:
 
 
 def dashboard_expressions() -> Iterator[str]:
-    def walk(node: object) -> Iterator[str]:
-        if isinstance(node, dict):
-            yield from (node[key] for key in ("expr", "query", "definition") if isinstance(node.get(key), str))
-            for below in node.values():
-                yield from walk(below)
-        elif isinstance(node, list):
-            for below in node:
-                yield from walk(below)
-
-    for path in sorted((chart.CHART / "files" / "dashboards").glob("*.json")):
-        yield from walk(json.loads(path.read_text()))
+    for path in dashboards.files():
+        yield from dashboards.expressions(json.loads(path.read_text()))
 
 
 def expressions() -> list[str]:
@@ -137,5 +129,7 @@ def checks(_options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
         every_alert_says_what_is_wrong_how_badly_and_about_whom,
         every_selector_names_the_job,
         every_alert_is_in_the_documentation,
+        dashboards.every_one_is_sound,
+        dashboards.an_unsound_one_is_found,
     ):
         yield check.__name__.replace("_", " "), check

@@ -42,17 +42,26 @@ def command(rootfs: Path, arguments: list[str], mounts: dict[str, Path]) -> list
     return [*unshare, "sh", "-c", SCRIPT, "sandbox", str(rootfs), user, pairs, *arguments]
 
 
-def start(rootfs: Path, arguments: list[str], mounts: dict[str, Path], env: dict[str, str], log: Path) -> subprocess.Popen:
+def start(
+    rootfs: Path, arguments: list[str], mounts: dict[str, Path], env: dict[str, str], log: Path
+) -> subprocess.Popen:
     """The process is the program itself: signals reach it. Both of its streams go to the log."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **env}
     with log.open("ab") as out:
         return subprocess.Popen(command(rootfs, arguments, mounts), env=environment, stdout=out, stderr=out)
 
 
-def run(rootfs: Path, arguments: list[str], mounts: dict[str, Path] | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def run(
+    rootfs: Path, arguments: list[str], mounts: dict[str, Path] | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(env or {})}
     return subprocess.run(
-        command(rootfs, arguments, mounts or {}), env=environment, capture_output=True, text=True, check=False, timeout=60
+        command(rootfs, arguments, mounts or {}),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 

@@ -22,29 +22,40 @@ from chart import CHART, CI, MONITORING, NEWEST, OLDEST, Failure
 Check = tuple[str, Callable[[], None]]
 REFUSED_MIN = 20
 # Pods are spread by topologySpreadConstraints; the image is named by its version; a network policy is a choice.
-SCORE_IGNORED = ("container-image-pull-policy", "deployment-has-host-podantiaffinity", "pod-networkpolicy",
-                 "container-ephemeral-storage-request-and-limit")  # fmt: skip
+# Nothing is written to the node's disk.
+SCORE_IGNORED = (
+    "container-image-pull-policy",
+    "deployment-has-host-podantiaffinity",
+    "pod-networkpolicy",
+    "container-ephemeral-storage-request-and-limit",
+)
 
 
 def compare(name: str, found: str, wanted: str) -> None:
     if found == wanted:
         return
-    lines = list(difflib.unified_diff(found.splitlines(), wanted.splitlines(), "committed", "rendered", lineterm="", n=1))
-    raise Failure(f"{name} is not up to date\n" + "\n".join(lines[:60]) + "\nhint: dev/test-helm --update, and look at the diff")
+    lines = list(
+        difflib.unified_diff(found.splitlines(), wanted.splitlines(), "committed", "rendered", lineterm="", n=1)
+    )
+    raise Failure(
+        f"{name} is not up to date\n" + "\n".join(lines[:60]) + "\nhint: dev/test-helm --update, and look at the diff"
+    )
+
+
+def settle(path: Path, wanted: str, update: bool) -> None:
+    """A file that is generated: compared, or written."""
+    if update:
+        path.write_text(wanted)
+    compare(path.name, path.read_text() if path.is_file() else "", wanted)
 
 
 def generated(options: argparse.Namespace) -> Iterator[Check]:
-    def check(path: Path, wanted: str) -> None:
-        if options.update:
-            path.write_text(wanted)
-        compare(path.name, path.read_text() if path.is_file() else "", wanted)
-
     try:
         files = generate.generate(options.penstock)
     except generate.Failure as failure:
         raise Failure(str(failure)) from failure
     for path, wanted in files.items():
-        yield path.name, lambda path=path, wanted=wanted: check(path, wanted)
+        yield path.name, lambda path=path, wanted=wanted: settle(path, wanted, options.update)
 
 
 def lint(_options: argparse.Namespace) -> Iterator[Check]:
@@ -52,7 +63,6 @@ def lint(_options: argparse.Namespace) -> Iterator[Check]:
         for kube in (OLDEST, NEWEST):
             command = (chart.tools() / "bin" / "helm", "lint", "--strict", CHART, "-f", values, "--kube-version", kube)
             yield f"{values.name} on {kube}", lambda command=command: chart.must(*command)
-
 
     yield "packaged", packaged
 
@@ -71,7 +81,7 @@ def packaged() -> None:
 
 
 def kinds(_options: argparse.Namespace) -> Iterator[Check]:
-    """Every rendering against the schemas of Kubernetes and of the kinds that operators bring, nothing unknown in it."""
+    """Every rendering against the schemas of Kubernetes and of the kinds that operators bring; nothing unknown."""
     for kube in (OLDEST, NEWEST):
         yield kube, lambda kube=kube: conform(kube)
 
@@ -106,10 +116,7 @@ def golden(options: argparse.Namespace) -> Iterator[Check]:
         done = chart.template(values)
         if done.returncode != 0:
             raise Failure(done.stderr.strip())
-        path = CI / "golden" / values.name.replace("-values", "")
-        if options.update:
-            path.write_text(done.stdout)
-        compare(path.name, path.read_text() if path.is_file() else "", done.stdout)
+        settle(CI / "golden" / values.name.replace("-values", ""), done.stdout, options.update)
 
     for values in chart.scenarios():
         yield values.name, lambda values=values: check(values)
@@ -169,7 +176,9 @@ def check_config(penstock: Path, objects: chart.Objects) -> None:
             if variable["name"].startswith("PENSTOCK__"):
                 value = variable.get("value", "hunter2")
                 environment[variable["name"]] = str(secret) if value.startswith("/etc/penstock/secrets") else value
-        done = subprocess.run([penstock, "config", "check"], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [penstock, "config", "check"], env=environment, capture_output=True, text=True, check=False
+        )
     if done.returncode != 0:
         raise Failure(done.stdout + done.stderr)
 
