@@ -33,7 +33,7 @@ test: lint build ## Every test, those against real servers too (25 min from a fr
 test-unit: setup ## The tests beside the code; no servers.
 	cargo test $(CARGO_FLAGS) --lib
 
-test-helm: build ## The chart, its rules and the image, without a cluster (4 min the first time, then 1 min).
+test-helm: build ## The chart, its rules and the image, without a cluster (4 min the first time, then 2 min).
 	@dev/setup-helm
 	@dev/test-helm
 

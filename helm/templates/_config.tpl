@@ -23,6 +23,11 @@ for an existing file as well. */ -}}
 {{- if kindIs "invalid" $at }}{{ .usual }}{{ else }}{{ default .usual (toString $at) }}{{ end -}}
 {{- end -}}
 
+{{- /* A setting that is a span of time, in milliseconds; takes the same. */ -}}
+{{- define "penstock.span" -}}
+{{- include "penstock.milliseconds" (include "penstock.setting" .) -}}
+{{- end -}}
+
 {{- /* The memory budget in whole MiB, and what batches and prefetch need of it in bytes. */ -}}
 {{- define "penstock.budget" -}}
 {{- if .Values.memory.budget -}}
@@ -34,11 +39,11 @@ for an existing file as well. */ -}}
 {{- end -}}
 
 {{- define "penstock.budgetNeeded" -}}
-{{- $bytes := include "penstock.bytes" (include "penstock.setting" (dict "root" . "path" (list "batch" "bytes_max") "usual" "32MiB")) | int64 -}}
-{{- $batches := include "penstock.setting" (dict "root" . "path" (list "batch" "in_flight_max") "usual" "4") | float64 | int64 -}}
-{{- $prefetch := include "penstock.bytes" (include "penstock.setting" (dict "root" . "path" (list "kafka" "prefetch") "usual" "64MiB")) | int64 -}}
-{{- $consumers := include "penstock.setting" (dict "root" . "path" (list "kafka" "consumers") "usual" "1") | float64 | int64 -}}
-{{- add (mul 2 $bytes $batches) (mul $prefetch $consumers) -}}
+{{- $bytes := include "penstock.setting" (dict "root" . "path" (list "batch" "bytes_max") "usual" "32MiB") -}}
+{{- $batches := include "penstock.setting" (dict "root" . "path" (list "batch" "in_flight_max") "usual" "4") -}}
+{{- $prefetch := include "penstock.setting" (dict "root" . "path" (list "kafka" "prefetch") "usual" "64MiB") -}}
+{{- $consumers := include "penstock.setting" (dict "root" . "path" (list "kafka" "consumers") "usual" "1") -}}
+{{- add (mul 2 (include "penstock.bytes" $bytes) $batches) (mul (include "penstock.bytes" $prefetch) $consumers) -}}
 {{- end -}}
 
 {{- /* Ports of addresses such as host:9092, https://host:8443 or https://host, each once, sorted. */ -}}
