@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit it fuzz lint fmt servers stop status bench bench-line chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm it fuzz lint fmt servers stop status bench bench-line chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -32,6 +32,10 @@ test: lint build ## Every test, those against real servers too (25 min from a fr
 
 test-unit: setup ## The tests beside the code; no servers.
 	cargo test $(CARGO_FLAGS) --lib
+
+test-helm: build ## The chart, its rules and the image, without a cluster (4 min the first time, then 2 min).
+	@dev/setup-helm
+	@dev/test-helm
 
 it: setup ## Integration tests whose name contains T, with servers: make it T=name
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS) --test it -- $(T)

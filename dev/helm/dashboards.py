@@ -1,0 +1,99 @@
+"""Dashboards, as far as a file can be judged: an id of its own, panels that say what they show, expressions that parse.
+
+Whether their metrics exist is asked by `live`. Knows nothing of what they should show.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import chart
+import yaml
+from chart import Failure
+
+# What Grafana puts in before it asks Prometheus.
+VARIABLE = re.compile(r"\$(?:\{\w+(?::\w+)?\}|\w+)")
+DURATIONS = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "1h"}
+WITHOUT_UNIT = {"row", "text", "dashlist", "logs", "news", "alertlist"}
+
+
+def files() -> list[Path]:
+    return sorted((chart.CHART / "files" / "dashboards").glob("*.json"))
+
+
+def panels(node: dict) -> Iterator[dict]:
+    for panel in node.get("panels", []):
+        yield panel
+        yield from panels(panel)
+
+
+def expressions(dashboard: dict) -> list[str]:
+    """Of panels and annotations, ready for Prometheus; those of variables are in another language."""
+    found = [target["expr"] for panel in panels(dashboard) for target in panel.get("targets", []) if "expr" in target]
+    found += [a["expr"] for a in dashboard.get("annotations", {}).get("list", []) if a.get("expr")]
+    return [plain(expression) for expression in found]
+
+
+def plain(expression: str) -> str:
+    for name, duration in DURATIONS.items():
+        expression = expression.replace(name, duration)
+    return VARIABLE.sub("x", expression)
+
+
+def judge(dashboard: dict) -> None:
+    title = dashboard.get("title")
+    if not title or not dashboard.get("uid"):
+        raise Failure("it has no title or no uid")
+    for panel in panels(dashboard):
+        name = f"{title}: {panel.get('title') or panel.get('id')}"
+        if panel["type"] in WITHOUT_UNIT:
+            continue
+        if not panel.get("title") or not panel.get("description"):
+            raise Failure(f"{name} has no title or no description")
+        if not panel.get("fieldConfig", {}).get("defaults", {}).get("unit"):
+            raise Failure(f"{name} has no unit")
+        if not panel.get("targets"):
+            raise Failure(f"{name} asks for nothing")
+    rules = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(expressions(dashboard))]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+        file.flush()
+        chart.must(chart.tools() / "bin" / "promtool", "check", "rules", file.name)
+
+
+def every_one_is_sound() -> None:
+    uids = []
+    for path in files():
+        dashboard = json.loads(path.read_text())
+        judge(dashboard)
+        uids.append(dashboard["uid"])
+    if len(set(uids)) != len(uids):
+        raise Failure(f"uids are there twice: {uids}")
+
+
+def an_unsound_one_is_found() -> None:
+    """There may be no file yet; that the judgement judges is shown all the same."""
+    panel = {
+        "type": "stat",
+        "title": "Lag",
+        "description": "Age of the oldest record",
+        "fieldConfig": {"defaults": {"unit": "s"}},
+        "targets": [{"expr": 'max(rate(penstock_lag_seconds{job="$job"}[$__rate_interval]))'}],
+    }
+    judge({"title": "a", "uid": "b", "panels": [{"type": "row", "panels": [panel]}]})
+    wrong = [
+        {**panel, "description": ""},
+        {**panel, "fieldConfig": {}},
+        {**panel, "targets": []},
+        {**panel, "targets": [{"expr": "max(penstock_lag_seconds"}]},
+    ]
+    for panel in wrong:
+        try:
+            judge({"title": "a", "uid": "b", "panels": [panel]})
+        except Failure:
+            continue
+        raise Failure(f"this was taken: {panel}")

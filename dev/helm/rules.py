@@ -1,0 +1,135 @@
+"""The rules: what promtool says, that every alert is tried, and which metrics and labels they need.
+
+Knows PromQL only as far as to find names in it; whether those exist is asked of a running process by `live`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Iterator
+
+import chart
+import dashboards
+import yaml
+from chart import CI, RULES, Failure
+
+METRIC = re.compile(r"(?<![:\w])penstock_[a-z0-9_]+")
+SELECTOR = re.compile(r"(?<![:\w])(penstock_[a-z0-9_]+)\{([^}]*)\}")
+GROUPING = re.compile(r"\bby \(([^)]*)\)")
+LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
+TEMPLATE_LABEL = re.compile(r"\$labels\.(\w+)")
+# Labels that Prometheus gives to a target.
+OF_TARGET = {"job", "pod"}
+SEVERITIES = {"critical", "warning"}
+
+
+def groups() -> list[dict]:
+    return yaml.load(RULES.read_text(), Loader=chart.LOADER)["groups"]
+
+
+def alerts() -> dict[str, dict]:
+    return {rule["alert"]: rule for group in groups() for rule in group["rules"] if "alert" in rule}
+
+
+def dashboard_expressions() -> Iterator[str]:
+    for path in dashboards.files():
+        yield from dashboards.expressions(json.loads(path.read_text()))
+
+
+def expressions() -> list[str]:
+    """Of rules, dashboards, the autoscaler and the notes."""
+    found = [rule["expr"] for group in groups() for rule in group["rules"]]
+    found += dashboard_expressions()
+    found += [trigger["metadata"]["query"] for trigger in _keda_triggers() if "query" in trigger["metadata"]]
+    return found + [(chart.CHART / "templates" / "NOTES.txt").read_text()]
+
+
+def _keda_triggers() -> list[dict]:
+    return chart.render(base="keda").of("ScaledObject")["spec"]["triggers"]
+
+
+def metrics() -> dict[str, set[str]]:
+    """Every metric that is named, with the labels that selectors name beside it."""
+    found: dict[str, set[str]] = {}
+    for expression in expressions():
+        for name in METRIC.findall(expression):
+            found.setdefault(name, set())
+        for name, inside in SELECTOR.findall(expression):
+            found[name] |= set(LABEL.findall(inside))
+    return found
+
+
+def states() -> Iterator[tuple[str, str, str]]:
+    """Values that selectors name in sets of states and limits, which are exported whole."""
+    for expression in expressions():
+        for name, inside in SELECTOR.findall(expression):
+            for label, value in re.findall(r'(state|limit|reason)\s*=\s*"(\w+)"', inside):
+                yield name, label, value
+
+
+def promtool_takes_the_rules() -> None:
+    told = chart.must(chart.tools() / "bin" / "promtool", "check", "rules", "--lint-fatal", RULES)
+    if "SUCCESS" not in told:
+        raise Failure(told)
+
+
+def the_rules_fire_when_they_should_and_only_then() -> None:
+    told = chart.must(chart.tools() / "bin" / "promtool", "test", "rules", CI / "rules_test.yaml")
+    if "SUCCESS" not in told:
+        raise Failure(told)
+
+
+def every_alert_fires_in_a_test() -> None:
+    tests = yaml.load((CI / "rules_test.yaml").read_text(), Loader=chart.LOADER)["tests"]
+    samples = [s["labels"] for t in tests for e in t.get("promql_expr_test", []) for s in e["exp_samples"]]
+    fired = set(re.findall(r'alertname="(\w+)"', " ".join(samples)))
+    never = sorted(set(alerts()) - fired)
+    if never:
+        raise Failure(f"never fired: {', '.join(never)}")
+
+
+def every_alert_says_what_is_wrong_how_badly_and_about_whom() -> None:
+    for name, rule in alerts().items():
+        if rule["labels"].get("severity") not in SEVERITIES:
+            raise Failure(f"{name} has no severity of {SEVERITIES}")
+        if set(rule["annotations"]) != {"summary", "description"}:
+            raise Failure(f"{name} needs a summary and a description")
+        named = set(TEMPLATE_LABEL.findall(json.dumps(rule["annotations"])))
+        grouped = {label.strip() for inside in GROUPING.findall(rule["expr"]) for label in inside.split(",")}
+        recorded = {"topic"} if "penstock:dead_letters" in rule["expr"] else set()
+        bare = {"pod"} if not grouped and not recorded else set()
+        if not named <= grouped | recorded | bare:
+            raise Failure(f"{name} speaks of {sorted(named - grouped)}, which its expression drops")
+
+
+def every_selector_names_the_job() -> None:
+    for expression in (rule["expr"] for group in groups() for rule in group["rules"]):
+        for name in METRIC.findall(expression):
+            selectors = [inside for found, inside in SELECTOR.findall(expression) if found == name]
+            if len(selectors) != METRIC.findall(expression).count(name):
+                raise Failure(f"{name} is used without a selector in {expression}")
+            if not all('job="penstock"' in inside for inside in selectors):
+                raise Failure(f"{name} does not name the job in {expression}")
+
+
+def every_alert_is_in_the_documentation() -> None:
+    text = (chart.ROOT / "docs" / "kubernetes.md").read_text()
+    told = set(re.findall(r"`(Penstock\w+)`", text))
+    if told != set(alerts()):
+        raise Failure(f"docs/kubernetes.md and the rules differ in {sorted(told ^ set(alerts()))}")
+
+
+def checks(_options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None]]]:
+    for check in (
+        promtool_takes_the_rules,
+        the_rules_fire_when_they_should_and_only_then,
+        every_alert_fires_in_a_test,
+        every_alert_says_what_is_wrong_how_badly_and_about_whom,
+        every_selector_names_the_job,
+        every_alert_is_in_the_documentation,
+        dashboards.every_one_is_sound,
+        dashboards.an_unsound_one_is_found,
+    ):
+        yield check.__name__.replace("_", " "), check
