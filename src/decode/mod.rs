@@ -221,9 +221,7 @@ impl Decoder {
             let detail = format!("{} bytes are more than {}", payload.len(), self.config.record_bytes_max);
             return Err(Fault::new(Reason::TooLarge, detail));
         }
-        std::str::from_utf8(payload).map_err(|error| {
-            Fault::new(Reason::InvalidUtf8, format!("not UTF-8 from byte {} on", error.valid_up_to()))
-        })
+        simdutf8::basic::from_utf8(payload).map_err(|_| not_utf8(payload))
     }
 
     fn keep_rest(&mut self, columns: &mut Columns) -> fault::Result {
@@ -237,6 +235,13 @@ impl Decoder {
         };
         column.push(rest).map_err(|full| Fault::new(full.into(), "unknown fields find no room in the batch"))
     }
+}
+
+/// The fast check does not tell the place.
+#[cold]
+fn not_utf8(payload: &[u8]) -> Fault {
+    let place = std::str::from_utf8(payload).map_or_else(|error| error.valid_up_to(), str::len);
+    Fault::new(Reason::InvalidUtf8, format!("not UTF-8 from byte {place} on"))
 }
 
 /// Whether anything else is wrong with a record that does not begin as an object.
