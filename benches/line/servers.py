@@ -115,7 +115,7 @@ class Bench:
             if written not in text:
                 raise Failure(f"dev/demo.yaml has no {written!r} to replace")
             text = text.replace(written, meant)
-        path = self.folder / "penstock.yaml"
+        path = self.folder / f"{group}.yaml"
         path.write_text(text)
         return Config(path, telemetry)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from .servers import ROOT
 
-# What `exactly_once` needs of a table that is not replicated: it remembers the tokens of this many inserts.
-TABLE_SETTINGS = "settings: {non_replicated_deduplication_window: 100000}\n"
+# What `exactly_once` needs of a table that is not replicated, with a thousand partitions too: it remembers the tokens of
+# this many inserts.
+TABLE_SETTINGS = "settings: {non_replicated_deduplication_window: 1000000}\n"
 PLACE = (
     "  - {name: _partition, type: Int32, from: $partition}\n"
     "  - {name: _offset, type: Int64, from: $offset}\n"
@@ -88,10 +89,10 @@ WIDE = (
     Column("device", "Enum8('desktop' = 1, 'mobile' = 2)", "", f"['desktop', 'mobile'][{hashed('d', 2)} + 1]"),
     *(Column(f"number_{n}", "UInt32", "max: 2000000000", hashed(f"n{n}", 1_000_000_000)) for n in range(12)),
     *(Column(f"ratio_{n}", "Nullable(Float64)", "", f"toFloat64({hashed(f'f{n}', 100_000)}) / 1000") for n in range(4)),
-    *(Column(f"label_{n}", "String", "length: {max: 256}", text(f"l{n}", 6)) for n in range(10)),
+    *(Column(f"label_{n}", "String", "length: {max: 256}", text(f"l{n}", 10)) for n in range(10)),
 )
 
 SMALL = Shape("100 B", 100, CORE)
 CLICK = Shape("340 B", 340)
 BROAD = Shape("1.6 kB", 1_600, WIDE)
-LARGE = Shape("16 kB", 16_000, (*WIDE, Column("body", "String", "length: {max: 65536}", text("body", 2_150))))
+LARGE = Shape("16 kB", 16_000, (*WIDE, Column("body", "String", "length: {max: 65536}", text("body", 2_240))))
