@@ -38,7 +38,7 @@ def rounds(measurements: dict, count: int) -> dict[str, list[dict]]:
 def summary(figures: dict) -> str:
     cpu = figures["cpu_ns_per_event"]
     used = f"{cpu:,} ns" if isinstance(cpu, int) else ", ".join(f"{kind} {ns:,} ns" for kind, ns in cpu.items() if ns)
-    rate = f"{figures['rows_per_s']:,} rows/s, " if "rows_per_s" in figures else ""
+    rate = f"{figures['rows_per_s_joined']:,} rows/s, " if "rows_per_s_joined" in figures else ""
     return f"{rate}CPU per event: {used}"
 
 
@@ -53,5 +53,5 @@ def least_cpu(results: list[dict], *kinds: str) -> int:
 
 
 def best_rate(results: list[dict]) -> int:
-    """Rows a second without start and drain, of the best round."""
-    return max(figures["rows_per_s_steady"] or figures["rows_per_s"] for figures in results)
+    """Rows a second from the first message read to the last row visible, of the best round."""
+    return max(figures["rows_per_s_joined"] for figures in results)

@@ -25,6 +25,7 @@ SETTINGS = {
     "date_time_input_format": "best_effort",
 }
 SILENCE_SECONDS_MAX = 60
+TAKEN = f"SELECT sum(num_messages_read) FROM system.kafka_consumers WHERE database = '{DATABASE}'"
 PLACE = ("_partition", "_offset")
 
 
@@ -47,7 +48,7 @@ def run(bench: Bench, load: Load, consumers: int) -> dict:
     bench.query(f"CREATE MATERIALIZED VIEW {DATABASE}.reader TO {DATABASE}.{table} AS SELECT {taken} FROM {DATABASE}.queue")
     rows, moved = 0, time.monotonic()
     while rows < load.count:
-        if (found := watch.look()) != rows:
+        if (found := watch.look(bench.number(TAKEN))) != rows:
             rows, moved = found, time.monotonic()
         if moved + SILENCE_SECONDS_MAX < time.monotonic():
             raise Failure(f"the Kafka engine stopped at {rows} rows of {load.count}")

@@ -56,7 +56,7 @@ def decoding(times: dict[str, float]) -> list[dict]:
 def compared(found: dict[str, list[dict]]) -> list[dict]:
     """`found` has the rounds of each system."""
     bare, line, engine = found["consume"], found["penstock"], found["engine"]
-    rates = {"penstock": best_rate(line), "engine": best_rate(engine), "without start and drain": True}
+    rates = {"penstock": best_rate(line), "engine": best_rate(engine)}
     if "engine, 1 consumer" in found:
         rates["engine, 1 consumer"] = best_rate(found["engine, 1 consumer"])
     ingestor, loop = least_cpu(line, "penstock"), least_cpu(bare)

@@ -15,11 +15,12 @@ from .compare import best_rate, least_cpu, rounds, systems
 from .servers import Bench, Failure, say, with_servers
 from .topics import publish
 
-COUNT, ROUNDS = 400_000, 3
-# Ratios as they are now, with room for noise but not for half as much again; see docs/benchmarks.md.
-CPU_TO_CONSUME_MAX = 6.0
-CPU_TO_ENGINE_MAX = 0.6
-RATE_TO_ENGINE_MIN = 1.2
+COUNT, ROUNDS = 300_000, 3
+# What was measured, on a free machine and on one with six times as much to do as it has cores, was 4.1 to 4.5, 0.31 to
+# 0.39 and 0.21 to 0.29: there is room for noise, but not for half as much again.
+CPU_TO_CONSUME_MAX = 5.4
+CPU_TO_ENGINE_MAX = 0.45
+ENGINE_RATE_MAX = 0.4
 
 
 def main() -> int:
@@ -40,7 +41,7 @@ def check(bench: Bench, count: int, times: int) -> None:
     verdicts = [
         at_most("CPU of penstock to that of a bare consume loop", least_cpu(line, "penstock") / least_cpu(found["consume"]), CPU_TO_CONSUME_MAX),
         at_most("CPU of penstock and ClickHouse to that of the Kafka engine", both / whole, CPU_TO_ENGINE_MAX),
-        at_most("rows/s of the Kafka engine to those of penstock", best_rate(engine) / best_rate(line), 1 / RATE_TO_ENGINE_MIN),
+        at_most("rows/s of the Kafka engine to those of penstock", best_rate(engine) / best_rate(line), ENGINE_RATE_MAX),
     ]
     if not all(verdicts):
         raise Failure(

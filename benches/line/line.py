@@ -74,11 +74,11 @@ def run(bench: Bench, load: Load, options: tuple[str, ...] = EXACT, merges: bool
     told: dict[str, float] = {}
     try:
         while (usage := process.ended()) is None:
-            watch.look()
             told = counters(config) or told
+            watch.look(told.get("penstock_consumed_records_total", 0))
     finally:
         process.kill()
-    watch.look()
+    watch.look(load.count)
     if merges:
         watch.await_merges()
     figures = watch.figures(load.count, load.event_bytes, usage.ru_utime + usage.ru_stime)

@@ -62,7 +62,7 @@ def section(results: dict, goals: list[dict]) -> str:
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory']}, {machine['kernel']}; Rust {machine['rust']}, ClickHouse "
         f"{machine['clickhouse']}, Kafka {machine['kafka']}. Taken on {results['date']}, in {results['seconds'] / 60:.0f} minutes; others "
-        f"used {results['cores_others']} of the cores in the middle of the measurements below.\n\n"
+        f"used {results['cores_others']} cores at the same time (median).\n\n"
         + goals_table(goals)
         + compared(results["compare"])
         + fresh(results["freshness"])
@@ -95,10 +95,9 @@ def compared(found: dict) -> str:
     settings = ", ".join(f"`{name} = {value}`" for name, value in SETTINGS.items())
     return (
         f"### Against ClickHouse's own Kafka engine\n\n{count:,} events of {size} bytes in 16 partitions, {len(found['penstock'])} rounds in "
-        "swapped order, the best of each. Rows are counted as a reader sees them; CPU of the servers is up to the end of the last "
-        "merge.\n\n"
+        "swapped order, the best of each. Rows are counted as a reader sees them, and timed from the start, or from when the first message is read (\"once joined\"), to the last row; CPU of the servers is up to the end of the last merge.\n\n"
         + table(
-            ["", "rows/s", "without start and drain", "MB/s", "penstock, ns per event", "ClickHouse", "Kafka", "peak RSS, MiB", "parts made"],
+            ["", "rows/s", "once joined", "MB/s", "penstock, ns per event", "ClickHouse", "Kafka", "peak RSS, MiB", "parts made"],
             rows,
         )
         + f"The bare consume loop (`benches/consume.rs`) takes {bare:,} ns per message. The engine has {settings}; it does not validate "

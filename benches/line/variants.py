@@ -16,13 +16,19 @@ from .servers import Bench, with_servers
 from .topics import publish
 
 DELIVERIES = ("at_least_once", "exactly_once")
+# What is compared, and where it stands in a result.
+FIGURES = {
+    "rows_per_s": lambda result: result["rows_per_s"],
+    "rows_per_s_joined": lambda result: result["rows_per_s_joined"],
+    "cpu_ns_penstock": lambda result: result["cpu_ns_per_event"]["penstock"],
+    "cpu_ns_all": lambda result: sum(result["cpu_ns_per_event"].values()),
+}
 
 
 def show(result: dict) -> None:
     unknown = "?"
-    steady = f"{result['rows_per_s_steady']:,}" if result["rows_per_s_steady"] else unknown
     print(f"{result['rows']:,} events of {result['event_bytes']} bytes in {result['seconds']} s")
-    print(f"  rows/s        {result['rows_per_s']:>12,}   ({steady} without start and drain)")
+    print(f"  rows/s        {result['rows_per_s']:>12,}   ({result['rows_per_s_joined']:,} once joined)")
     print(f"  MB/s          {result['mb_per_s']:>12}")
     for kind in ("penstock", "clickhouse", "kafka"):
         print(f"  CPU {kind:<10}{result['cpu_s'][kind]:>10} s   {result['cpu_ns_per_event'][kind]:>7,} ns per event")
@@ -61,13 +67,8 @@ def summarise(variants: list[str], results: list[dict]) -> list[dict]:
     for variant in variants:
         own = [result for result in results if result["variant"] == variant]
         medians = {}
-        for name in ("rows_per_s", "rows_per_s_steady"):
-            values = [result[name] for result in own if result[name]]
-            if values:
-                middle = round(statistics.median(values))
-                medians[name] = (middle, round(middle / first.setdefault(name, middle), 3))
-        for name, of in (("cpu_ns_penstock", lambda used: used["penstock"]), ("cpu_ns_all", lambda used: sum(used.values()))):
-            middle = round(statistics.median(of(result["cpu_ns_per_event"]) for result in own))
+        for name, of in FIGURES.items():
+            middle = round(statistics.median(map(of, own)))
             medians[name] = (middle, round(middle / first.setdefault(name, middle), 3))
         summary.append({"variant": variant, "medians": medians})
     return summary

@@ -26,27 +26,24 @@ class Watch:
         self.busy_before = host.busy_seconds()
         self.began = time.monotonic()
         self.samples: list[tuple[float, int]] = [(0.0, 0)]
+        # Since when messages are read: the last look at which none had been.
+        self.reading_since = 0.0
 
     def _parts(self) -> int:
         self.bench.query("SYSTEM FLUSH LOGS")
         return self.bench.number(NEW_PARTS)
 
-    def look(self) -> int:
-        """Notes how many rows are visible, a tenth of a second after the last look."""
-        time.sleep(max(0.0, self.began + self.samples[-1][0] + SAMPLE_SECONDS - time.monotonic()))
-        rows = self.bench.rows_visible()
-        self.samples.append((time.monotonic() - self.began, rows))
+    def look(self, taken: float) -> int:
+        """Notes how many rows are visible, now that `taken` messages are read, and waits for the time of the next look."""
+        rows, at = self.bench.rows_visible(), time.monotonic() - self.began
+        self.samples.append((at, rows))
+        if not taken:
+            self.reading_since = at
+        time.sleep(max(0.0, self.began + at + SAMPLE_SECONDS - time.monotonic()))
         return rows
 
     def seconds_until(self, count: int) -> float | None:
         return next((at for at, rows in self.samples if rows >= count), None)
-
-    def steady_rate(self, count: int) -> float | None:
-        """Rows a second between a tenth and nine tenths of the rows: without start and without the drain."""
-        inner = [sample for sample in self.samples if count * 0.1 <= sample[1] <= count * 0.9]
-        if len(inner) < 2 or inner[-1][1] <= inner[0][1]:
-            return None
-        return (inner[-1][1] - inner[0][1]) / (inner[-1][0] - inner[0][0])
 
     def await_merges(self) -> None:
         last = start = time.monotonic()
@@ -62,12 +59,11 @@ class Watch:
         lasted = time.monotonic() - self.began
         others = max(0.0, host.busy_seconds() - self.busy_before - sum(used.values())) / lasted
         seconds = self.seconds_until(count) or lasted
-        steady = self.steady_rate(count)
         return {
             "rows": count,
             "seconds": round(seconds, 3),
             "rows_per_s": round(count / seconds),
-            "rows_per_s_steady": round(steady) if steady else None,
+            "rows_per_s_joined": round(count / (seconds - self.reading_since)),
             "event_bytes": round(event_bytes, 1),
             "mb_per_s": round(event_bytes * count / seconds / 1e6, 1),
             "cpu_s": {kind: round(value, 2) for kind, value in used.items()},

@@ -122,8 +122,10 @@ mod tests {
         for n in 0..200_i64 {
             paced.next(&mut event);
             by_default.next(&mut other);
-            let mut event: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&event).unwrap();
-            let mut other: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&other).unwrap();
+            let mut event: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(&event).unwrap();
+            let mut other: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(&other).unwrap();
             let time = event.remove("time").unwrap();
             let time = DateTime::parse_from_rfc3339(time.as_str().unwrap()).unwrap();
             assert_eq!(time.timestamp_millis(), start_ms + n * 25);

@@ -45,7 +45,11 @@ impl Producer {
     }
 
     /// The same, with another compression, by librdkafka's name of it.
-    pub fn compressed(config: &Config, produce_timeout: Duration, compression: &str) -> Result<Producer, Error> {
+    pub fn compressed(
+        config: &Config,
+        produce_timeout: Duration,
+        compression: &str,
+    ) -> Result<Producer, Error> {
         let mut settings = client::producer(config, produce_timeout);
         let inner = settings.set("compression.type", compression).create().map_err(Error::Create)?;
         Ok(Producer { inner })
