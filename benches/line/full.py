@@ -6,7 +6,9 @@ Refuses to fail for a goal that is missed: it fails when something could not be 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 
@@ -35,7 +37,10 @@ CONSUMERS = engine.SETTINGS["kafka_num_consumers"]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="dev/bench", description="Measures the whole line and judges it by its goals.")
     parser.add_argument("--quick", action="store_true", help="all parts with few events: to try it, not to quote it")
+    parser.add_argument("--report", action="store_true", help="measure nothing: judge and write again what was measured last")
     args = parser.parse_args()
+    if args.report:
+        return again()
     return with_servers(lambda bench: measure(bench, QUICK if args.quick else WHOLE, not args.quick))
 
 
@@ -63,8 +68,22 @@ def measure(bench: Bench, size: Size, whole: bool) -> None:
         "cores_others": statistics.median(one["cores_others"] for one in (*found["penstock"], *found["engine"])),
         **results,
     }
+    conclude(results)
+
+
+def again() -> int:
+    try:
+        results = json.loads(report.results_path().read_text())
+    except FileNotFoundError:
+        print("bench: nothing was measured yet\nhint: run `make bench`", file=sys.stderr)
+        return 1
+    conclude({name: value for name, value in results.items() if name != "goals"})
+    return 0
+
+
+def conclude(results: dict) -> None:
     judged = goals.judge(results)
-    path = report.write(results, judged, whole)
+    path = report.write(results, judged)
     for goal in judged:
         verdict = {True: "met   ", False: "missed", None: "-     "}[goal["met"]]
         print(f"{verdict}  {goal['name']}: {goal['value']} ({goal['bar']})")

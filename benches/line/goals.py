@@ -11,7 +11,7 @@ from pathlib import Path
 from .compare import best_rate, cpu, least_cpu
 from .servers import target
 
-# Megabytes of JSON per second and core that the best hosted service states, with events of the same size.
+# Megabytes of JSON per second and core that ClickPipes states, with events of the same size.
 HOSTED_MB_PER_S = 63
 MICRO_GROUP = "click event*"
 

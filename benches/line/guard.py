@@ -35,19 +35,27 @@ def check(bench: Bench, count: int, times: int) -> None:
     consume.program()
     load = publish(bench, "clicks", count)
     say(f"published {count:,} clicks")
-    found = rounds(systems(bench, load, full.CONSUMERS), times)
-    line, engine = found["penstock"], found["engine"]
+    measurements = systems(bench, load, full.CONSUMERS)
+    found = rounds(measurements, times)
+    if not within(found):
+        say("once more, in case something else was in the way")
+        for name, results in rounds(measurements, times).items():
+            found[name] += results
+        if not within(found):
+            raise Failure(
+                "the line has become dearer\nhint: compare `make bench-line` at this commit and at the one before, and profile "
+                "the dearer one"
+            )
+
+
+def within(found: dict[str, list[dict]]) -> bool:
+    line, bare, engine = found["penstock"], found["consume"], found["engine"]
     both, whole = least_cpu(line, "penstock", "clickhouse"), least_cpu(engine, "clickhouse")
-    verdicts = [
-        at_most("CPU of penstock to that of a bare consume loop", least_cpu(line, "penstock") / least_cpu(found["consume"]), CPU_TO_CONSUME_MAX),
+    return all([
+        at_most("CPU of penstock to that of a bare consume loop", least_cpu(line, "penstock") / least_cpu(bare), CPU_TO_CONSUME_MAX),
         at_most("CPU of penstock and ClickHouse to that of the Kafka engine", both / whole, CPU_TO_ENGINE_MAX),
         at_most("rows/s of the Kafka engine to those of penstock", best_rate(engine) / best_rate(line), ENGINE_RATE_MAX),
-    ]
-    if not all(verdicts):
-        raise Failure(
-            "the line has become dearer\nhint: run it again with nothing else on the machine; then `make bench-line` at this commit "
-            "and at the one before, and `perf record` of the dearer one"
-        )
+    ])
 
 
 def at_most(name: str, value: float, most: float) -> bool:

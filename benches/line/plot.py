@@ -16,7 +16,7 @@ STYLE = (
     ".grid{stroke:#8b949e;stroke-opacity:.3}.axis{stroke:#8b949e}"
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.faint{fill:#9da7b3}}"
 )
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 70, 20, 70, 46
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 70, 20, 86, 52
 
 
 class Canvas:
@@ -74,7 +74,10 @@ def frame(canvas: Canvas, left: float, right: float, most: float, unit: str) -> 
 
 
 def bars(path: Path, title: str, unit: str, stacks: list[tuple[str, dict[str, float]]], above: list[str] | None = None) -> None:
-    """One bar for each name, in stacked pieces by the names of the pieces; `above` is written over the bars."""
+    """One bar for each name, in stacked pieces by the names of the pieces; `above` is written over the bars.
+
+    What follows a comma in a name stands below it.
+    """
     canvas = Canvas(title, WIDTH, 340)
     pieces = list(dict.fromkeys(piece for _name, values in stacks for piece in values))
     if len(pieces) > 1:
@@ -95,19 +98,20 @@ def group(canvas: Canvas, left: float, right: float, unit: str, stacks: list, pi
             if tall:
                 canvas.box(x - width / 2, y, width, tall, colour)
         canvas.text(x, y - 5, above[number] if above else short(sum(values.values())), "middle")
-        canvas.text(x, floor + 18, name, "middle")
+        for row, words in enumerate(name.split(", ")):
+            canvas.text(x, floor + 18 + 16 * row, words, "middle")
 
 
 def panels(path: Path, title: str, unit: str, groups: list[tuple[str, list[tuple[str, float, str]]]]) -> None:
     """Several small groups of bars beside and below each other, each bar with its name, value, and words over it."""
-    columns = 3
+    columns = 2
     rows = math.ceil(len(groups) / columns)
-    across, tall = 300, 260
+    across, tall = WIDTH // 2, 260
     parts = Canvas(title, across * columns, 30 + tall * rows)
     for number, (name, found) in enumerate(groups):
         one = Canvas(name, across, tall)
         stacks = [(label, {unit: value}) for label, value, _words in found]
-        group(one, 56, across - 10, unit, stacks, [unit], [words for _label, _value, words in found])
+        group(one, 64, across - 10, unit, stacks, [unit], [words for _label, _value, words in found])
         x, y = across * (number % columns), 30 + tall * (number // columns)
         parts.parts.append(f'<g transform="translate({x} {y})">' + "\n".join(one.parts) + "</g>")
     parts.write(path)
