@@ -16,8 +16,8 @@ from .servers import Bench, Failure, say, with_servers
 from .topics import publish
 
 COUNT, ROUNDS = 300_000, 3
-# What was measured, on a free machine and on one with six times as much to do as it has cores, was 4.1 to 4.5, 0.31 to
-# 0.39 and 0.21 to 0.29: there is room for noise, but not for half as much again.
+# In ten runs, on two cores with a load average from 4 to 12, it was 4.1 to 4.5, 0.31 to 0.39 and 0.21 to 0.29. There is
+# room for noise, but not for half as much CPU again. Whoever makes the line cheaper lowers these.
 CPU_TO_CONSUME_MAX = 5.4
 CPU_TO_ENGINE_MAX = 0.45
 ENGINE_RATE_MAX = 0.4

@@ -87,7 +87,7 @@ class Bench:
             with OPENER.open(request, timeout=300) as answer:
                 return answer.read().decode().strip()
         except urllib.error.HTTPError as error:
-            raise Failure(f"{sql}: {error.read().decode(errors='replace').strip()}") from error
+            raise Failure(f"{sql[:200]}: {error.read().decode(errors='replace').strip()}") from error
 
     def number(self, sql: str) -> int:
         return int(self.query(sql) or 0)

@@ -14,6 +14,13 @@ from .servers import DATABASE, Bench, Failure, must, penstock
 from .shapes import CLICK, Shape
 
 
+# Small blocks and groups of rows, so that 16 kB of each fit into the memory of the server.
+PARQUET = (
+    "engine_file_truncate_on_insert = 1, max_block_size = 1000, min_insert_block_size_rows = 5000, "
+    "min_insert_block_size_bytes = 0, output_format_parquet_row_group_size = 5000"
+)
+
+
 @dataclass(frozen=True)
 class Load:
     """Messages that wait in Kafka for tables of the same names."""
@@ -49,7 +56,7 @@ def publish(
     parquet = f"{name}.parquet"
     if shape.columns:
         bench.query(
-            f"INSERT INTO FUNCTION file('{parquet}', Parquet) {shape.select(count // tables)} SETTINGS engine_file_truncate_on_insert = 1"
+            f"INSERT INTO FUNCTION file('{parquet}', Parquet) {shape.select(count // tables)} SETTINGS {PARQUET}"
         )
 
     def one(topic: str) -> dict:
