@@ -117,7 +117,9 @@ def panels(path: Path, title: str, unit: str, groups: list[tuple[str, list[tuple
     parts.write(path)
 
 
-def lines(path: Path, title: str, units: tuple[str, str], series: dict[str, list[tuple[float, float]]], labels: dict[float, str] | None = None) -> None:
+def lines(
+    path: Path, title: str, units: tuple[str, str], series: dict[str, list[tuple[float, float]]], labels: dict[float, str] | None = None
+) -> None:
     """One line for each name; `labels` names places on the level axis, else it has round steps."""
     canvas = Canvas(title, WIDTH, 340)
     canvas.legend(list(series))

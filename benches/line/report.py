@@ -98,8 +98,8 @@ def compared(found: dict) -> str:
     count, size = found["penstock"][0]["rows"], found["penstock"][0]["event_bytes"]
     settings = ", ".join(f"`{name} = {value}`" for name, value in SETTINGS.items())
     return (
-        f"### Against ClickHouse's own Kafka engine\n\n{count:,} events of {size} bytes in 16 partitions, {len(found['penstock'])} rounds in "
-        "swapped order, the best of each. Rows are counted as a reader sees them, and timed from the start, or from when the first "
+        f"### Against ClickHouse's own Kafka engine\n\n{count:,} events of {size} bytes in 16 partitions, {len(found['penstock'])} "
+        "rounds in swapped order, the best of each. Rows are counted as a reader sees them, and timed from the start, or from when the first "
         "message is read (\"once joined\"), to the last row; CPU of the servers is up to the end of the last merge.\n\n"
         + table(
             ["", "rows/s", "once joined", "MB/s", "penstock, ns per event", "ClickHouse", "Kafka", "peak RSS, MiB", "parts made"],
@@ -137,14 +137,16 @@ def grown(found: dict, memory: dict) -> str:
         for step in found[kind]:
             rows.append([
                 f"{GROWTH[kind]}: {step['label']}", f"{step['rows']:,}", f"{step['event_bytes']:,.0f}", f"{step['cpu_ns_per_event']:,}",
-                "" if kind == "event" else f"{step['ratio']:.2f}", f"{step['json_mb_per_s_and_core']:,.0f}", f"{step['rows_per_s']:,}", f"{step['rss_peak_mib']:.0f}",
+                "" if kind == "event" else f"{step['ratio']:.2f}", f"{step['json_mb_per_s_and_core']:,.0f}",
+                f"{step['rows_per_s']:,}", f"{step['rss_peak_mib']:.0f}",
             ])
     return (
         "### Growth\n\nPenstock's CPU per event, the least of the rounds, and its ratio to the first of each kind.\n\n"
         + table(["", "events", "bytes", "ns per event", "ratio", "JSON MB/s per core", "rows/s", "peak RSS, MiB"], rows)
         + f"With `memory.budget: {memory['budget_mib']}MiB`, `kafka.prefetch: 64MiB` and `batch.bytes_max: 16MiB` the peak over a backlog "
         f"of {memory['rows']:,} events in {memory['partitions']} partitions was {memory['rss_peak_mib']} MiB of {memory['limit_mib']} MiB. "
-        "That it stays so for an hour is not measured here.\n\n![growth](bench/growth.svg)\n\n![JSON per second and core](bench/bytes.svg)\n\n"
+        "That it stays so for an hour is not measured here.\n\n![growth](bench/growth.svg)\n\n"
+        "![JSON per second and core](bench/bytes.svg)\n\n"
     )
 
 
@@ -173,4 +175,5 @@ def plots(folder: Path, results: dict) -> None:
         ],
     )
     steps = [(s["label"], {"JSON": s["json_mb_per_s_and_core"]}) for s in results["growth"]["event"]]
-    plot.bars(folder / "bytes.svg", "JSON per second and core of penstock", "MB/s", [*steps, ("ClickPipes, as published", {"JSON": HOSTED_MB_PER_S})])
+    peer = ("ClickPipes, as published", {"JSON": HOSTED_MB_PER_S})
+    plot.bars(folder / "bytes.svg", "JSON per second and core of penstock", "MB/s", [*steps, peer])
