@@ -19,6 +19,7 @@ PLACE = (
     "  - {name: _partition, type: Int32, from: $partition}\n"
     "  - {name: _offset, type: Int64, from: $offset}\n"
 )
+ORDER = "[time, user_id]"
 TIME = "toDateTime64(now() - 60 + number / 20000, 3, 'UTC')"
 WORDS = "['basket', 'offer', 'river', 'stone', 'window', 'garden', 'silver', 'paper', 'north', 'winter', 'music', 'table']"
 
@@ -49,18 +50,19 @@ class Shape:
     bytes: int
     columns: tuple[Column, ...] = ()
 
-    def table(self, name: str, extra: str = "") -> str:
+    def table(self, name: str, extra: str = "", order: str = ORDER) -> str:
         """The table file of a table and topic of this name; `extra` columns are lines of YAML."""
         if not self.columns:
             shipped = (ROOT / "schemas" / "clicks" / "table.yaml").read_text()
             renamed = re.sub(r"(?m)^table: clicks\ntopics: \[clicks\]$", f"table: {name}\ntopics: [{name}]", shipped)
-            return renamed.replace("\nunknown_fields:", f"{extra}\nunknown_fields:") + TABLE_SETTINGS
+            whole = renamed.replace("\nunknown_fields:", f"{extra}\nunknown_fields:").replace(f"order_by: {ORDER}", f"order_by: {order}")
+            return whole + TABLE_SETTINGS
         columns = "".join(
             f"  - {{name: {c.name}, type: {json.dumps(c.type)}{c.rules and ', ' + c.rules}}}\n" for c in self.columns
         )
         return (
             f"table: {name}\ntopics: [{name}]\ncolumns:\n{columns}{PLACE}{extra}"
-            f"engine: MergeTree\norder_by: [time, user_id]\npartition_by: toYYYYMM(time)\n{TABLE_SETTINGS}"
+            f"engine: MergeTree\norder_by: {order}\npartition_by: toYYYYMM(time)\n{TABLE_SETTINGS}"
         )
 
     def select(self, count: int) -> str:

@@ -37,13 +37,13 @@ class Load:
         return self.bytes / self.count
 
 
-def define(bench: Bench, name: str, shape: Shape, tables: int = 1, extra: str = "") -> Load:
-    """The table files of topics that do not exist yet."""
+def define(bench: Bench, name: str, shape: Shape, tables: int = 1, **different: str) -> Load:
+    """The table files of topics that do not exist yet; what is `different` in them, as `Shape.table` takes it."""
     folder = bench.folder / name
     names = (name,) if tables == 1 else tuple(f"{name}_{number}" for number in range(tables))
     for table in names:
         (folder / table).mkdir(parents=True)
-        (folder / table / "table.yaml").write_text(shape.table(table, extra))
+        (folder / table / "table.yaml").write_text(shape.table(table, **different))
     return Load(name, names, folder, 0, 0, 0)
 
 
