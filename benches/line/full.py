@@ -49,9 +49,8 @@ def measure(bench: Bench, size: Size, whole: bool) -> None:
     consume.program()
     say(f"publishing {size.compare_count:,} clicks")
     load = publish(bench, "clicks", size.compare_count)
-    found = compare.rounds(compare.systems(bench, load, CONSUMERS), size.compare_rounds)
-    found["engine, 1 consumer"] = [engine.run(bench, load, 1)]
-    say(f"engine, 1 consumer: {compare.summary(found['engine, 1 consumer'][0])}")
+    measurements = {**compare.systems(bench, load, CONSUMERS), "engine, 1 consumer": lambda: engine.run(bench, load, 1)}
+    found = compare.rounds(measurements, size.compare_rounds)
     rate = compare.best_rate(found["penstock"]) // 2
     results = {
         "compare": found,

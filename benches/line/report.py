@@ -92,7 +92,7 @@ def compared(found: dict) -> str:
         rows.append([
             title, f"{best['rows_per_s']:,}", f"{best_rate(results):,}", f"{best_rate(results) * best['event_bytes'] / 1e6:.1f}",
             "" if name.startswith("engine") else spread(results, "penstock"), *(spread(results, kind) for kind in ("clickhouse", "kafka")),
-            ", ".join(str(one.get("rss_peak_mib", "")) for one in results), ", ".join(str(one["parts_made"]) for one in results),
+            ", ".join(str(one["rss_peak_mib"]) for one in results if "rss_peak_mib" in one), ", ".join(str(one["parts_made"]) for one in results),
         ])
     bare = least_cpu(found["consume"])
     count, size = found["penstock"][0]["rows"], found["penstock"][0]["event_bytes"]
@@ -118,8 +118,8 @@ def fresh(found: dict) -> str:
     rate, polls = found["default"]["rate"], max(one["ms_between_polls"] for one in found.values())
     late = [name for name, one in found.items() if one["rate_reached"] < 0.97 * rate]
     short = (
-        f"With a batch age of {' and of '.join(late)} the producer did not keep that rate: the cores of this machine, which all of "
-        "them share, were used up, and what is shown is what an overload costs.\n\n"
+        f"In the row {' and in '.join(late)} the producer did not keep that rate: the cores of this machine, which all of them "
+        "share, were used up, and what is shown is what an overload costs.\n\n"
     )
     return (
         f"### Freshness\n\nFrom Kafka's timestamp of a message to the first answer that has its row, at {rate:,} events a second, "
@@ -140,11 +140,13 @@ def grown(found: dict, memory: dict) -> str:
                 "" if kind == "event" else f"{step['ratio']:.2f}", f"{step['json_mb_per_s_and_core']:,.0f}",
                 f"{step['rows_per_s']:,}", f"{step['rss_peak_mib']:.0f}",
             ])
+    times = len(found["partitions"][0]["cpu_ns_all_rounds"])
     return (
-        "### Growth\n\nPenstock's CPU per event, the least of the rounds, and its ratio to the first of each kind.\n\n"
+        f"### Growth\n\nPenstock's CPU per event, the least of {times} round{'s' if times > 1 else ''}, and its ratio to the first of each "
+        "kind.\n\n"
         + table(["", "events", "bytes", "ns per event", "ratio", "JSON MB/s per core", "rows/s", "peak RSS, MiB"], rows)
         + f"With `memory.budget: {memory['budget_mib']}MiB`, `kafka.prefetch: 64MiB` and `batch.bytes_max: 16MiB` the peak over a backlog "
-        f"of {memory['rows']:,} events in {memory['partitions']} partitions was {memory['rss_peak_mib']} MiB of {memory['limit_mib']} MiB. "
+        f"of {memory['rows']:,} events in {memory['partitions']} partitions was {memory['rss_peak_mib']} MiB; the limit is {memory['limit_mib']} MiB. "
         "That it stays so for an hour is not measured here.\n\n![growth](bench/growth.svg)\n\n"
         "![JSON per second and core](bench/bytes.svg)\n\n"
     )
