@@ -59,7 +59,7 @@ stop: ## Stop what `make servers` or `make demo` started; the data stays.
 status: ## Print the development servers and their addresses.
 	@dev/servers status
 
-bench: build ## Everything that is measured, judged by its goals (25 min on 2 cores; QUICK=1 3 min): docs/benchmarks.md.
+bench: build ## Everything that is measured, judged by its goals (20 min on 2 cores; QUICK=1 3 min): docs/benchmarks.md.
 	cargo bench --locked --bench micro -- $(if $(QUICK),--warm-up-time 0.2 --measurement-time 0.5 --sample-size 10)
 	@dev/bench $(if $(QUICK),--quick)
 
