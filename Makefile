@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm it fuzz lint fmt servers stop status bench bench-line chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm it fuzz lint fmt servers stop status bench bench-line bench-guard chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -29,6 +29,7 @@ test: lint build ## Every test, those against real servers too (25 min from a fr
 	PENSTOCK_CHAOS_SEEDS=2..3 PENSTOCK_CHAOS_SECONDS=30 PENSTOCK_CHAOS_SELFTEST=1 \
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
+	dev/bench-guard
 
 test-unit: setup ## The tests beside the code; no servers.
 	cargo test $(CARGO_FLAGS) --lib
@@ -62,11 +63,15 @@ stop: ## Stop what `make servers` or `make demo` started; the data stays.
 status: ## Print the development servers and their addresses.
 	@dev/servers status
 
-bench: setup ## Micro benchmarks of decoding and encoding.
-	cargo bench --locked
+bench: build ## Everything that is measured, judged by its goals (20 min on 2 cores; QUICK=1 3 min): docs/benchmarks.md.
+	cargo bench --locked --bench micro -- $(if $(QUICK),--warm-up-time 0.2 --measurement-time 0.5 --sample-size 10)
+	@dev/bench $(if $(QUICK),--quick)
 
 bench-line: build ## The whole line over a prepared topic: rows/s, MB/s, CPU per event. N=3000000
 	@dev/bench-line --count $(or $(N),3000000)
+
+bench-guard: build ## Fail when an event has become clearly dearer, by ratios within one short run (1 min).
+	@dev/bench-guard
 
 chaos: build ## Break everything and count: SEEDS=1..5 MODE=exactly_once ENGINE=plain FAULT=a,b (docs/chaos.md).
 	cargo test $(CARGO_FLAGS) --test chaos -- $(foreach name,$(CHAOS_OPTIONS),$(if $($(name)),$(name)=$($(name))))

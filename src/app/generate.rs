@@ -38,6 +38,8 @@ pub struct Options {
     pub topic: String,
     pub partitions: i32,
     pub per_second: Option<u32>,
+    /// As the Kafka client calls it.
+    pub compression: String,
 }
 
 /// Publishes, and gives what was acknowledged, with the time that it took.
@@ -46,12 +48,17 @@ pub fn generate(config: &Config, source: &Source, options: &Options) -> Result<(
         admin::create_topic(&config.kafka, &options.topic, options.partitions).await?;
         let dead = config.dead_letter.topic_for(&options.topic);
         admin::create_topic(&config.kafka, &dead, 1).await?;
-        let producer = Producer::new(&config.kafka, PRODUCE_TIMEOUT)?;
+        let producer = Producer::compressed(&config.kafka, PRODUCE_TIMEOUT, &options.compression)?;
         let publisher = Publisher::new(&producer, &options.topic, options.per_second);
         let started = Instant::now();
         let published = match source {
             Source::Clicks { count, seed, start_ms } => {
-                clicks(publisher, *count, Clicks::new(*seed, *start_ms)).await?
+                let events = Clicks::new(*seed, *start_ms);
+                let events = match options.per_second {
+                    Some(rate) => events.at_rate(rate),
+                    None => events,
+                };
+                clicks(publisher, *count, events).await?
             }
             Source::Parquet { path, rows } => parquet(config, publisher, path, *rows).await?,
         };

@@ -249,9 +249,12 @@ pub struct GenerateCommon {
     /// Partitions of the topic, if it has to be created
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     pub partitions: i32,
-    /// Messages per second; as fast as the brokers take them without it
+    /// Messages per second; as fast as the brokers take them without it. The times in clicks pass at this rate too
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
+    /// How messages are compressed
+    #[arg(long, default_value = "lz4", value_parser = ["none", "gzip", "snappy", "lz4", "zstd"])]
+    pub compression: String,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -162,6 +162,7 @@ impl<'a> Call<'a> {
             topic: common.topic.clone().unwrap_or_else(|| default.to_owned()),
             partitions: common.partitions,
             per_second: common.rate,
+            compression: common.compression.clone(),
         };
         let (published, took) = app::generate::generate(&self.loaded.config, &source, &options)?;
         let text = format!("{}: {}\n", options.topic, app::generate::describe(&published, took));

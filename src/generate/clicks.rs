@@ -16,27 +16,35 @@ const REFERRERS: [&str; 3] =
     ["https://search.example/", "https://news.example/today", "https://mail.example/inbox"];
 const STATUSES: [u16; 6] = [200, 200, 200, 304, 404, 500];
 
-/// Events that have the same time, to the millisecond.
-const EVENTS_PER_MS: u64 = 20;
+/// Events of one second of their own time, where nobody says otherwise.
+const EVENTS_PER_S: u32 = 20_000;
 
 /// An endless source of events.
 #[derive(Debug)]
 pub struct Clicks {
     rng: StdRng,
     start_ms: i64,
+    per_second: u32,
     made: u64,
 }
 
 impl Clicks {
     /// Events from `start_ms` (milliseconds since 1970) on.
     pub fn new(seed: u64, start_ms: i64) -> Clicks {
-        Clicks { rng: StdRng::seed_from_u64(seed), start_ms, made: 0 }
+        Clicks { rng: StdRng::seed_from_u64(seed), start_ms, per_second: EVENTS_PER_S, made: 0 }
+    }
+
+    /// So many events have the times of one second; what is published at this rate has the times of its publishing.
+    #[must_use]
+    pub fn at_rate(self, per_second: u32) -> Clicks {
+        Clicks { per_second: per_second.max(1), ..self }
     }
 
     /// Writes the next event over what `event` holds.
     pub fn next(&mut self, event: &mut Vec<u8>) {
         let rng = &mut self.rng;
-        let passed_ms = i64::try_from(self.made / EVENTS_PER_MS).unwrap_or(i64::MAX);
+        let passed_ms = self.made.saturating_mul(1000) / u64::from(self.per_second);
+        let passed_ms = i64::try_from(passed_ms).unwrap_or(i64::MAX);
         let time_ms = self.start_ms.saturating_add(passed_ms);
         let time = DateTime::<Utc>::from_timestamp_millis(time_ms).unwrap_or_default();
         self.made += 1;
@@ -103,5 +111,26 @@ mod tests {
             bytes += a.len();
         }
         assert!((325..=350).contains(&(bytes / 1000)), "{}", bytes / 1000);
+    }
+
+    #[test]
+    fn times_pass_at_the_rate_and_the_rest_does_not_depend_on_it() {
+        let start_ms = 1_700_000_000_000;
+        let mut by_default = Clicks::new(7, start_ms);
+        let mut paced = Clicks::new(7, start_ms).at_rate(40);
+        let (mut event, mut other) = (Vec::new(), Vec::new());
+        for n in 0..200_i64 {
+            paced.next(&mut event);
+            by_default.next(&mut other);
+            let mut event: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(&event).unwrap();
+            let mut other: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(&other).unwrap();
+            let time = event.remove("time").unwrap();
+            let time = DateTime::parse_from_rfc3339(time.as_str().unwrap()).unwrap();
+            assert_eq!(time.timestamp_millis(), start_ms + n * 25);
+            other.remove("time");
+            assert_eq!(event, other);
+        }
     }
 }

@@ -44,6 +44,17 @@ impl Producer {
         Ok(Producer { inner })
     }
 
+    /// The same, with another compression, by librdkafka's name of it.
+    pub fn compressed(
+        config: &Config,
+        produce_timeout: Duration,
+        compression: &str,
+    ) -> Result<Producer, Error> {
+        let mut settings = client::producer(config, produce_timeout);
+        let inner = settings.set("compression.type", compression).create().map_err(Error::Create)?;
+        Ok(Producer { inner })
+    }
+
     /// The same, but each message travels alone: brokers judge the size of whole batches, so that this one
     /// tells whether a message itself is too large.
     pub fn one_by_one(config: &Config, produce_timeout: Duration) -> Result<Producer, Error> {

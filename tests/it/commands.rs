@@ -1,5 +1,7 @@
 //! The commands besides `run`, as a user calls them.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::{ClickHouse, Kafka, Penstock, PenstockConfig, Servers, fresh_name};
 use crate::scene::{DEADLINE, Scene};
 
@@ -70,9 +72,12 @@ fn synthetic_clicks_travel_the_line_without_a_dead_letter() {
     let config = shipped(&servers.kafka, &servers.clickhouse, &database.name);
     let config = config.set("tables.only", serde_json::json!(["clicks"]));
     // The topic's name stands in the table file, so this is the one test that may use it.
-    let (code, log) = call(&config, &["generate", "clicks", "--count", "20000", "--partitions", "3"]);
+    let generate = ["generate", "clicks", "--count", "20000", "--partitions", "3"];
+    let started = Instant::now();
+    let (code, log) = call(&config, &[&generate[..], &["--rate", "8000", "--compression", "zstd"]].concat());
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("20,000 messages"), "{log}");
+    assert!(Duration::from_millis(2_400) < started.elapsed(), "8,000 a second, no faster: {log}");
     let (code, log) = call(&config, &["schema", "create", "clicks"]);
     assert_eq!(code, Some(0), "{log}");
     let (code, log) = call(&config, &["run", "--stop-at-end", "--progress", "always"]);
@@ -81,6 +86,9 @@ fn synthetic_clicks_travel_the_line_without_a_dead_letter() {
     let sql = "SELECT count() = 20000 AND uniqExact(event_id) = 20000 AS same FROM clicks WHERE user_id >= {least:UInt64}";
     let (code, log) = call(&config, &["query", sql, "--param", "least=1", "--format", "TSV"]);
     assert_eq!((code, log.trim()), (Some(0), "1"));
+    let sql = "SELECT dateDiff('millisecond', min(time), max(time)) FROM clicks";
+    let (code, log) = call(&config, &["query", sql, "--format", "TSV"]);
+    assert_eq!((code, log.trim()), (Some(0), "2499"), "times pass at the rate");
 }
 
 #[test]
