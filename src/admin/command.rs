@@ -130,3 +130,39 @@ pub async fn run<T, E: From<Error> + fmt::Display>(
         (_, result) => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::admin::audit::Place;
+    use crate::clickhouse::{self, Client};
+
+    fn command() -> Command {
+        let needs = Permission::MigrateUp;
+        Command { action: "test.do", resource: "it".to_owned(), details: serde_json::Value::Null, needs }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_down_is_not_run() {
+        let retry =
+            clickhouse::retry::Config { deadline: crate::units::Span::millis(50), ..Default::default() };
+        let endpoints = vec!["http://127.0.0.1:1".to_owned()];
+        let client = Client::new(&clickhouse::Config { endpoints, retry, ..Default::default() }).unwrap();
+        let table = Place::Table { client, table: "t".to_owned(), engine: "Memory" };
+        let (runs, actor) = (AtomicU32::new(0), Actor::local("a", "b"));
+        let work = || async {
+            runs.fetch_add(1, Ordering::Relaxed);
+            Ok::<(), Error>(())
+        };
+        let refused = run(&Trail::new(vec![Place::Log, table]), &actor, command(), work()).await.unwrap_err();
+        assert!(matches!(refused, Error::Untraced { .. }), "{refused}");
+        let stranger = Actor::with("c", "d", vec![Permission::MigrateDown]);
+        let refused = run(&Trail::new(vec![Place::Log]), &stranger, command(), work()).await.unwrap_err();
+        assert!(matches!(refused, Error::Forbidden { .. }), "{refused}");
+        assert_eq!(runs.load(Ordering::Relaxed), 0);
+        run(&Trail::new(vec![Place::Log]), &actor, command(), work()).await.unwrap();
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
+}

@@ -59,7 +59,7 @@ impl Session {
         let runtime = runtime()?;
         let bar = bar();
         let migrator = runtime.block_on(async {
-            connect(config).await?.close().await;
+            connect(&without_database(config)).await?.close().await;
             let setup = Setup {
                 clickhouse: &config.clickhouse,
                 config: &config.migrations,
@@ -119,6 +119,13 @@ impl Session {
     pub fn drift(&self) -> Result<Drift, Error> {
         self.wait(self.migrator.drift())
     }
+}
+
+/// The database may be what the first migration is still to make.
+fn without_database(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.clickhouse.database = "default".to_owned();
+    config
 }
 
 /// The user of this process on this machine, as far as the environment and the kernel tell.

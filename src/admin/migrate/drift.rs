@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::json;
 
-use super::definition::{Definition, literal};
+use super::definition::{Definition, Item, literal};
 use super::error::Error;
 use super::host::Host;
 use super::journal::Direction;
 use super::migrator::Migrator;
 use super::plan::Scope;
 use super::pragma::Target;
+use super::script;
 use super::shadow::{Coverage, Scratch};
 use crate::clickhouse::{quote_identifier, quote_string};
 
@@ -166,82 +167,35 @@ fn differs(
     }
 }
 
+/// What differs of one table, and the commands that mend it.
+struct Repair<'a> {
+    name: &'a str,
+    want: &'a Definition,
+    live: &'a Definition,
+    differences: Vec<String>,
+    sql: Vec<String>,
+}
+
 fn repair(name: &str, want: &Definition, live: &Definition) -> (Vec<String>, Vec<String>) {
     if want.clause("ENGINE").is_none() || live.clause("ENGINE").is_none() {
         return of_view(name, want);
     }
-    let (mut differences, mut sql) = (Vec::new(), Vec::new());
-    let mut alter = |difference: String, command: String| {
-        differences.push(difference);
-        sql.push(format!("ALTER TABLE {name} {command}"));
+    let mut repair = Repair { name, want, live, differences: Vec::new(), sql: Vec::new() };
+    // What hangs on columns goes before them and comes after them.
+    let is_other = |one: &Definition, item: &Item| {
+        item.what != "COLUMN" && one.item(item.what, &item.name) != Some(item)
     };
-    for item in live
-        .items
-        .iter()
-        .filter(|item| item.what != "COLUMN" && want.item(item.what, &item.name) != Some(item))
-    {
-        alter(
-            format!("{} `{}` is too much or another", item.what.to_lowercase(), item.name),
-            format!("DROP {} {}", item.what, quote_identifier(&item.name)),
-        );
+    for item in live.items.iter().filter(|item| is_other(want, item)) {
+        let difference = format!("{} `{}` is too much or another", item.what.to_lowercase(), item.name);
+        repair.alter(difference, &format!("DROP {} {}", item.what, quote_identifier(&item.name)));
     }
-    let mut before: Option<&str> = None;
-    for item in want.items.iter().filter(|item| item.what == "COLUMN") {
-        let place =
-            before.map_or_else(|| "FIRST".to_owned(), |before| format!("AFTER {}", quote_identifier(before)));
-        match live.item("COLUMN", &item.name) {
-            None => alter(
-                format!("column `{}` is missing", item.name),
-                format!("ADD COLUMN {} {place}", item.text),
-            ),
-            Some(found) if found.text != item.text => {
-                let difference = format!("column is `{}` and not `{}`", found.text, item.text);
-                for property in ["DEFAULT", "MATERIALIZED", "ALIAS", "CODEC", "TTL", "COMMENT"] {
-                    let has = |text: &str| {
-                        super::script::significant(text).iter().any(|token| token.is_word(property))
-                    };
-                    if has(&found.text) && !has(&item.text) {
-                        alter(
-                            difference.clone(),
-                            format!("MODIFY COLUMN {} REMOVE {property}", quote_identifier(&item.name)),
-                        );
-                    }
-                }
-                alter(difference, format!("MODIFY COLUMN {}", item.text));
-            }
-            Some(_) => {}
-        }
-        before = Some(&item.name);
+    repair.columns();
+    for item in want.items.iter().filter(|item| is_other(live, item)) {
+        let difference = format!("{} `{}` is missing", item.what.to_lowercase(), item.name);
+        repair.alter(difference, &format!("ADD {} {}", item.what, item.text));
     }
-    for item in
-        live.items.iter().filter(|item| item.what == "COLUMN" && want.item("COLUMN", &item.name).is_none())
-    {
-        alter(
-            format!("column `{}` is too much", item.name),
-            format!("DROP COLUMN {}", quote_identifier(&item.name)),
-        );
-    }
-    for item in want
-        .items
-        .iter()
-        .filter(|item| item.what != "COLUMN" && live.item(item.what, &item.name) != Some(item))
-    {
-        alter(
-            format!("{} `{}` is missing", item.what.to_lowercase(), item.name),
-            format!("ADD {} {}", item.what, item.text),
-        );
-    }
-    clauses(want, live, &mut alter);
-    for clause in ["ENGINE", "PARTITION BY", "PRIMARY KEY", "ORDER BY", "SAMPLE BY"] {
-        if want.clause(clause) != live.clause(clause) {
-            let shown = |text: Option<&str>| text.unwrap_or("nothing").to_owned();
-            differences.push(format!(
-                "{clause} is {} and not {}; only a new table can have that",
-                shown(live.clause(clause)),
-                shown(want.clause(clause))
-            ));
-        }
-    }
+    repair.clauses();
+    let Repair { mut differences, sql, .. } = repair;
     if differences.is_empty() {
         differences.push("the order of its columns differs".to_owned());
     }
@@ -249,22 +203,76 @@ fn repair(name: &str, want: &Definition, live: &Definition) -> (Vec<String>, Vec
     (differences, sql)
 }
 
-fn clauses(want: &Definition, live: &Definition, alter: &mut impl FnMut(String, String)) {
-    match (want.clause("TTL"), live.clause("TTL")) {
-        (want, live) if want == live => {}
-        (Some(want), _) => alter(format!("TTL is not {want}"), format!("MODIFY TTL {want}")),
-        (None, _) => alter("TTL is too much".to_owned(), "REMOVE TTL".to_owned()),
+impl Repair<'_> {
+    fn alter(&mut self, difference: String, command: &str) {
+        self.differences.push(difference);
+        self.sql.push(format!("ALTER TABLE {} {command}", self.name));
     }
-    let (wanted, found) = (want.settings(), live.settings());
-    for (name, value) in wanted.iter().filter(|(name, value)| found.get(*name) != Some(value)) {
-        alter(format!("setting {name} is not {value}"), format!("MODIFY SETTING {name} = {value}"));
+
+    fn columns(&mut self) {
+        let (want, live) = (self.want, self.live);
+        let mut before = "FIRST".to_owned();
+        for item in want.items.iter().filter(|item| item.what == "COLUMN") {
+            match live.item("COLUMN", &item.name) {
+                None => {
+                    let difference = format!("column `{}` is missing", item.name);
+                    self.alter(difference, &format!("ADD COLUMN {} {before}", item.text));
+                }
+                Some(found) if found.text != item.text => self.column(item, found),
+                Some(_) => {}
+            }
+            before = format!("AFTER {}", quote_identifier(&item.name));
+        }
+        let is_surplus = |item: &&Item| item.what == "COLUMN" && want.item("COLUMN", &item.name).is_none();
+        for item in live.items.iter().filter(is_surplus) {
+            let command = format!("DROP COLUMN {}", quote_identifier(&item.name));
+            self.alter(format!("column `{}` is too much", item.name), &command);
+        }
     }
-    for name in found.keys().filter(|name| !wanted.contains_key(*name)) {
-        alter(format!("setting {name} is too much"), format!("RESET SETTING {name}"));
+
+    fn column(&mut self, want: &Item, found: &Item) {
+        let difference = format!("column is `{}` and not `{}`", found.text, want.text);
+        // What is not written in MODIFY COLUMN stays as it was.
+        for property in ["DEFAULT", "MATERIALIZED", "ALIAS", "CODEC", "TTL", "COMMENT"] {
+            let has = |text: &str| script::significant(text).iter().any(|token| token.is_word(property));
+            if has(&found.text) && !has(&want.text) {
+                let command = format!("MODIFY COLUMN {} REMOVE {property}", quote_identifier(&want.name));
+                self.alter(difference.clone(), &command);
+            }
+        }
+        self.alter(difference, &format!("MODIFY COLUMN {}", want.text));
     }
-    if want.clause("COMMENT") != live.clause("COMMENT") {
-        let comment = literal(want.clause("COMMENT").unwrap_or("''"));
-        alter("the comment differs".to_owned(), format!("MODIFY COMMENT {}", quote_string(&comment)));
+
+    fn clauses(&mut self) {
+        let (want, live) = (self.want, self.live);
+        match (want.clause("TTL"), live.clause("TTL")) {
+            (want, live) if want == live => {}
+            (Some(want), _) => self.alter(format!("TTL is not {want}"), &format!("MODIFY TTL {want}")),
+            (None, _) => self.alter("TTL is too much".to_owned(), "REMOVE TTL"),
+        }
+        let (wanted, found) = (want.settings(), live.settings());
+        for (name, value) in wanted.iter().filter(|(name, value)| found.get(*name) != Some(value)) {
+            let command = format!("MODIFY SETTING {name} = {value}");
+            self.alter(format!("setting {name} is not {value}"), &command);
+        }
+        for name in found.keys().filter(|name| !wanted.contains_key(*name)) {
+            self.alter(format!("setting {name} is too much"), &format!("RESET SETTING {name}"));
+        }
+        if want.clause("COMMENT") != live.clause("COMMENT") {
+            let comment = literal(want.clause("COMMENT").unwrap_or("''"));
+            self.alter(
+                "the comment differs".to_owned(),
+                &format!("MODIFY COMMENT {}", quote_string(&comment)),
+            );
+        }
+        for clause in ["ENGINE", "PARTITION BY", "PRIMARY KEY", "ORDER BY", "SAMPLE BY"] {
+            let (want, live) = (want.clause(clause), live.clause(clause));
+            if want != live {
+                let (want, live) = (want.unwrap_or("nothing"), live.unwrap_or("nothing"));
+                let difference = format!("{clause} is {live} and not {want}; only a new table can have that");
+                self.differences.push(difference);
+            }
+        }
     }
 }
 

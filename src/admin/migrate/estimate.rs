@@ -8,7 +8,7 @@ use serde_json::json;
 use super::alter::Alter;
 use super::error::Error;
 use super::host::Host;
-use super::journal::number;
+use super::journal::{is_missing, number};
 use super::migrator::Migrator;
 use super::plan::Step;
 use super::statement::{Class, Effect, Object};
@@ -28,12 +28,11 @@ impl Migrator {
         let host = self.hosts.iter().find(|host| step.hosts.contains(&host.name));
         match (host, rewritten(step)) {
             (Some(host), Some((object, columns))) => {
-                host.cost(
-                    object.database.as_deref().unwrap_or(&self.clickhouse.database),
-                    &object.name,
-                    &columns,
-                )
-                .await
+                let database = object.database.as_deref().unwrap_or(&self.clickhouse.database);
+                match host.cost(database, &object.name, &columns).await {
+                    Err(Error::ClickHouse(error)) if is_missing(&error) => Ok(Cost::default()),
+                    cost => cost,
+                }
             }
             _ => Ok(Cost::default()),
         }

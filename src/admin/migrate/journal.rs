@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::config::Config;
 use super::error::Error;
 use super::files::{Key, Kind, Version};
-use crate::clickhouse::{Client, Rows, quote_identifier};
+use crate::clickhouse::{self, Client, Rows, quote_identifier};
 
 /// What became of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -162,7 +162,7 @@ COMMENT 'what penstock migrate has run; never changed, the latest row counts'",
         );
         match self.client.query(&sql, &[]).await {
             Ok(rows) => records(&rows),
-            Err(error) if error.exception() == Some(UNKNOWN_TABLE) => Ok(Vec::new()),
+            Err(error) if is_missing(&error) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         }
     }
@@ -213,6 +213,12 @@ COMMENT 'what penstock migrate has run; never changed, the latest row counts'",
 }
 
 pub const UNKNOWN_TABLE: u32 = 60;
+pub const UNKNOWN_DATABASE: u32 = 81;
+
+/// Whether there is no such table, or not even its database.
+pub fn is_missing(error: &clickhouse::Error) -> bool {
+    matches!(error.exception(), Some(UNKNOWN_TABLE | UNKNOWN_DATABASE))
+}
 
 fn records(rows: &Rows) -> Result<Vec<Record>, Error> {
     let mut all: Vec<Record> = Vec::new();

@@ -66,15 +66,11 @@ impl Locker {
         )
     }
 
-    /// Who holds it, if its lease has not ended, and how long that still is.
-    pub async fn holder(&self) -> Result<Option<(Lease, i64)>, Error> {
+    /// Who holds it, if the lease has not ended.
+    pub async fn holder(&self) -> Result<Option<Lease>, Error> {
         let now_ms = self.first()?.now().await?.0;
-        let found = self.found().await?;
-        let lease = found.into_iter().filter_map(|one| one.lease).max_by_key(|lease| lease.expires_ms);
-        Ok(lease
-            .map(|lease| (lease.expires_ms - now_ms, lease))
-            .filter(|(left, _)| *left > 0)
-            .map(|(left, lease)| (lease, left)))
+        let leases = self.found().await?.into_iter().filter_map(|one| one.lease);
+        Ok(leases.filter(|lease| lease.expires_ms > now_ms).max_by_key(|lease| lease.expires_ms))
     }
 
     /// Takes the lock, waiting for it at most so long.

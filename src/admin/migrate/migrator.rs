@@ -10,7 +10,7 @@ use super::config::Config;
 use super::error::Error;
 use super::files::Folder;
 use super::host::Host;
-use super::journal::Journal;
+use super::journal::{Journal, UNKNOWN_DATABASE, is_missing};
 use super::lock::{Lease, Lock, Locker};
 use super::plan::{self, Scope, Step};
 use super::pragma::Danger;
@@ -23,8 +23,6 @@ use crate::admin::audit::{Place, Trail};
 use crate::admin::command::{Actor, Permission};
 use crate::clickhouse::{self, quote_identifier};
 use crate::faults::Faults;
-
-const UNKNOWN_DATABASE: u32 = 81;
 
 /// What a [`Migrator`] is made of.
 pub struct Setup<'a> {
@@ -157,9 +155,13 @@ impl Migrator {
         self.locker().take(&self.actor.to_string(), wait.unwrap_or(self.config.lock_wait.0)).await
     }
 
-    /// Who migrates now, and for how many milliseconds the lease still holds.
-    pub(super) async fn holder(&self) -> Result<Option<(Lease, i64)>, Error> {
-        self.locker().holder().await
+    /// Who migrates now.
+    pub(super) async fn holder(&self) -> Result<Option<Lease>, Error> {
+        match self.locker().holder().await {
+            Ok(holder) => Ok(holder),
+            Err(Error::ClickHouse(error)) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn state(&self) -> Result<State, Error> {

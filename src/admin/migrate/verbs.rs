@@ -140,7 +140,7 @@ impl Migrator {
         Ok(Status {
             migrations: scope.effective().into_iter().map(one).collect(),
             missing: state.keys().filter(gone).map(ToString::to_string).collect(),
-            holder: self.holder().await?.map(|(lease, _)| lease),
+            holder: self.holder().await?,
         })
     }
 
@@ -172,7 +172,7 @@ impl Migrator {
                 sql: step.statement.text.clone(),
             });
         }
-        let holder = self.holder().await?.map(|(lease, _)| lease);
+        let holder = self.holder().await?;
         Ok(Planned { hash: plan::hash(&steps), statements, holder })
     }
 
