@@ -3,6 +3,7 @@
 //! Refuses to print. Migrations themselves are `admin::migrate`'s.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Error, connect, runtime, tables};
 use crate::admin::command::{self, Actor};
-use crate::admin::migrate::pragma::Target;
 use crate::admin::migrate::{self, Migrator, Setup, Values, lint};
 use crate::config::{Config, Inputs, Loaded};
 use crate::faults::Faults;
@@ -70,7 +70,12 @@ impl Session {
             Ok::<Migrator, Error>(Migrator::new(setup)?)
         })?;
         let shown = bar.clone();
+        let is_terminal = std::io::stderr().is_terminal();
         let observer = Arc::new(move |event: &Event| {
+            if !is_terminal {
+                let Event { file, statement, host, outcome, took_ms, note } = event;
+                tracing::info!(file, statement, host, outcome = outcome.name(), took_ms, note, "migration");
+            }
             shown.inc(1);
             shown.set_message(format!("{}, statement {} on {}", event.file, event.statement, event.host));
         });
@@ -223,11 +228,6 @@ pub fn dangers(texts: &[String]) -> Result<BTreeSet<Danger>, Error> {
             .ok_or_else(|| Error::WrongUse(anyhow::anyhow!("`{text}` is no danger\nhint: there are {known}")))
     };
     texts.iter().map(parse).collect()
-}
-
-/// Whether statements go to every endpoint, as far as files do not say otherwise.
-pub fn runs_on_all(config: &Config) -> bool {
-    config.migrations.target == Target::All
 }
 
 /// Hidden where the standard error is no terminal.

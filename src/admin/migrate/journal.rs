@@ -224,7 +224,8 @@ fn records(rows: &Rows) -> Result<Vec<Record>, Error> {
     let mut all: Vec<Record> = Vec::new();
     for row in &rows.rows {
         let record = record(row).ok_or_else(|| Error::Answer(format!("a row of the journal: {row:?}")))?;
-        if all.last().is_none_or(|last| last.seq != record.seq) {
+        // A row whose writing was repeated.
+        if all.last() != Some(&record) {
             all.push(record);
         }
     }

@@ -119,8 +119,11 @@ impl Migrator {
         crate::admin::command::Command { action, resource, details, needs }
     }
 
-    /// Makes the database where it is missing: before that nothing can be written down either.
+    /// Makes the database where it is missing: before that nothing can be written down in it either, but to the log.
     pub(super) async fn prepare_databases(&self) -> Result<(), Error> {
+        if !self.actor.may(Permission::MigrateUp) {
+            return Ok(());
+        }
         for (host, endpoint) in self.hosts.iter().zip(&self.clickhouse.endpoints) {
             match host.client.query("SELECT 1", &[]).await {
                 Ok(_) => {}
@@ -132,6 +135,7 @@ impl Migrator {
                         ..self.clickhouse.clone()
                     };
                     let database = quote_identifier(&self.clickhouse.database);
+                    tracing::info!(target: "penstock::audit", actor = %self.actor, host = host.name, "makes the database");
                     let sql = format!("CREATE DATABASE IF NOT EXISTS {database}");
                     clickhouse::Client::new(&config)?.execute_idempotent(&sql, &[]).await?;
                 }

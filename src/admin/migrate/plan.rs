@@ -73,12 +73,13 @@ impl<'a> Scope<'a> {
         u32::try_from(script.statements.iter().filter(here).count()).unwrap_or(u32::MAX)
     }
 
-    /// The baseline that holds: the one that was run, or in an empty journal the newest.
+    /// The baseline that holds: the one that was tried, or in an empty journal the newest.
     pub fn baseline(&self) -> Option<&'a Migration> {
         let mut all = self.folder.migrations.iter().filter(|one| one.key.kind == Kind::Baseline).rev();
-        match self.state.is_empty() {
-            true => all.next(),
-            false => all.find(|one| self.state.is_begun(&one.key)),
+        match self.state.keys().next() {
+            None => all.next(),
+            // One that a crash left without an effect is still the beginning.
+            Some(_) => all.find(|one| self.state.keys().any(|key| *key == one.key)),
         }
     }
 
@@ -137,17 +138,18 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// All of them at once.
     pub fn check(&self) -> Result<(), Error> {
-        let missing: Vec<String> = self
-            .state
-            .keys()
-            .filter(|key| self.state.is_begun(key) && self.folder.get(key).is_none())
-            .map(ToString::to_string)
-            .collect();
+        let missing: Vec<String> =
+            self.state.keys().filter(|key| self.is_missing(key)).map(ToString::to_string).collect();
         if !missing.is_empty() {
             return Err(Error::Missing(missing));
         }
         let changed: Vec<String> = self.changed().iter().map(|one| one.file.clone()).collect();
         if changed.is_empty() { Ok(()) } else { Err(Error::Changed(changed)) }
+    }
+
+    /// Whether it was run and has no file any more. Of a repeatable one that is how it ends.
+    pub fn is_missing(&self, key: &Key) -> bool {
+        key.kind != Kind::Repeatable && self.state.is_begun(key) && self.folder.get(key).is_none()
     }
 
     /// Files that are not as they were when they were run. Of one that is not through, what is not done may change.

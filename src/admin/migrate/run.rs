@@ -57,26 +57,41 @@ impl Run<'_> {
     /// # Errors
     /// The first statement that failed, or whose outcome cannot be found out; what was done before stays done.
     pub async fn all(&mut self, steps: &[Step<'_>]) -> Result<(), Error> {
-        let mut skipped = BTreeSet::new();
+        // Hosts on which the file at hand is run, and those that its `skip_if` leaves out.
+        let (mut run, mut skipped) = (BTreeSet::new(), BTreeSet::new());
         for (index, step) in steps.iter().enumerate() {
             let key = &step.migration.key;
             for host in &step.hosts {
-                let begun = self.state.trace(key, host).is_some_and(|trace| !trace.up.is_empty());
-                if !begun && step.direction == Direction::Up && self.says_skip(step, host).await? {
-                    skipped.insert((key.clone(), host.clone()));
+                if !self.is_begun(step, host) && self.says_skip(step, host).await? {
+                    skipped.insert(host.clone());
                 }
-                if skipped.contains(&(key.clone(), host.clone())) {
+                if skipped.contains(host) {
                     self.skip(step, host, "`skip_if` of the file holds").await?;
                 } else {
+                    run.insert(host.clone());
                     self.one(step, host).await?;
                 }
             }
-            let next = steps.get(index + 1);
-            if next.is_none_or(|next| next.migration.key != *key || next.direction != step.direction) {
-                self.verify(step, &skipped).await?;
+            if steps.get(index + 1).is_none_or(|next| next.migration.key != *key) {
+                self.verify(step, &run).await?;
+                run.clear();
+                skipped.clear();
             }
         }
         Ok(())
+    }
+
+    /// Whether anything of the file, as it is now, was tried on the host.
+    fn is_begun(&self, step: &Step<'_>, host: &str) -> bool {
+        let is_current = |record: &Record| {
+            record.outcome != Outcome::Skipped
+                && (step.migration.key.kind != Kind::Repeatable || record.file_sha256 == step.script().sha256)
+        };
+        let trace = self.state.trace(&step.migration.key, host);
+        trace.is_some_and(|trace| match step.direction {
+            Direction::Up => trace.up.values().any(is_current),
+            Direction::Down => trace.down.values().any(is_current),
+        })
     }
 
     fn host(&self, name: &str) -> Result<Host, Error> {
@@ -92,15 +107,10 @@ impl Run<'_> {
     }
 
     /// What the file says of its effect, once all of it was run.
-    async fn verify(
-        &self,
-        step: &Step<'_>,
-        skipped: &BTreeSet<(super::files::Key, String)>,
-    ) -> Result<(), Error> {
+    async fn verify(&self, step: &Step<'_>, hosts: &BTreeSet<String>) -> Result<(), Error> {
         let Some(select) = &step.script().pragmas.verify else { return Ok(()) };
-        for host in &step.hosts {
-            let is_skipped = skipped.contains(&(step.migration.key.clone(), host.clone()));
-            if !is_skipped && !self.host(host)?.is_true(select).await? {
+        for host in hosts {
+            if !self.host(host)?.is_true(select).await? {
                 return Err(Error::NotVerified { file: step.file(), host: host.clone() });
             }
         }

@@ -126,10 +126,6 @@ impl State {
         self.seq + 1
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.traces.is_empty()
-    }
-
     pub fn trace(&self, key: &Key, host: &str) -> Option<&Trace> {
         self.traces.get(key)?.get(host)
     }

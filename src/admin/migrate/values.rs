@@ -9,6 +9,8 @@ use super::lexer::{Kind, Token};
 use super::script;
 use crate::units::REDACTED;
 
+const SECRET_BYTES_MIN: usize = 4;
+
 /// The process's environment.
 #[derive(Clone, Default)]
 pub struct Values(BTreeMap<String, String>);
@@ -27,12 +29,10 @@ impl std::fmt::Debug for Filled {
 }
 
 impl Filled {
-    /// The text without the values.
+    /// The text without the values. What is shorter than a secret can be stays, or nothing could be read any more.
     pub fn hide(&self, text: &str) -> String {
-        self.used
-            .iter()
-            .filter(|value| !value.is_empty())
-            .fold(text.to_owned(), |text, value| text.replace(value, REDACTED))
+        let secrets = self.used.iter().filter(|value| value.len() >= SECRET_BYTES_MIN);
+        secrets.fold(text.to_owned(), |text, value| text.replace(value, REDACTED))
     }
 }
 
@@ -81,8 +81,10 @@ impl Values {
             let name = after.get(2..end).unwrap_or_default().trim();
             let value =
                 self.0.get(name).ok_or_else(|| format!("the environment variable `{name}` is not set"))?;
-            filled.sql.push_str(&place.written(name, value)?);
-            filled.used.push(value.clone());
+            let written = place.written(name, value)?;
+            filled.sql.push_str(&written);
+            // Servers quote either: what they read, or what was written.
+            filled.used.extend([value.clone(), written]);
             rest = after.get(end + 1..).unwrap_or_default();
         }
         filled.sql.push_str(rest);

@@ -136,10 +136,9 @@ impl Migrator {
                 has_down: migration.down.is_some(),
             }
         };
-        let gone = |key: &&super::files::Key| state.is_begun(key) && folder.get(key).is_none();
         Ok(Status {
             migrations: scope.effective().into_iter().map(one).collect(),
-            missing: state.keys().filter(gone).map(ToString::to_string).collect(),
+            missing: state.keys().filter(|key| scope.is_missing(key)).map(ToString::to_string).collect(),
             holder: self.holder().await?,
         })
     }

@@ -114,7 +114,8 @@ fn a_statement_that_was_refused_is_mended_and_run_and_those_before_it_are_not() 
 #[test]
 fn what_cannot_be_found_out_stops_with_what_to_look_at_and_a_mark_goes_on() {
     let ch = crate::harness::ClickHouse::start_private();
-    let bench = impatient(Bench::on(&ch, &[&*ch]));
+    let mut bench = impatient(Bench::on(&ch, &[&*ch]));
+    bench.config = bench.config.set("clickhouse.retry.deadline", "2s");
     bench.write("V1__t.sql", "CREATE TABLE t (x UInt64, s UInt8) ENGINE = MergeTree ORDER BY x");
     bench.write(
         "V2__slow.sql",
