@@ -40,11 +40,10 @@ pub fn neutral<'a>(text: &'a str, database: &str) -> Vec<Token<'a>> {
     let token = |index: usize| said.get(index).and_then(|at| tokens.get(*at));
     let mut left_out = vec![false; tokens.len()];
     let mut leave = |from: usize, to: usize| {
-        for at in said.get(from..to).unwrap_or_default() {
-            if let Some(flag) = left_out.get_mut(*at) {
-                *flag = true;
-            }
-        }
+        // With the spaces behind.
+        let end = said.get(to).copied().unwrap_or(left_out.len());
+        let range = said.get(from).copied().unwrap_or(end)..end;
+        left_out.get_mut(range).into_iter().flatten().for_each(|flag| *flag = true);
     };
     for index in 0..said.len() {
         let (Some(this), next) = (token(index), token(index + 1)) else { continue };
@@ -89,7 +88,7 @@ pub fn text(tokens: &[Token<'_>]) -> String {
         }
     }
     // An engine whose arguments were all left out.
-    out.trim_end().replace("MergeTree() ", "MergeTree ")
+    out.trim_end().replace("MergeTree()", "MergeTree")
 }
 
 impl Definition {

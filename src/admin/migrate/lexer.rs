@@ -265,7 +265,7 @@ mod tests {
         }
         assert_eq!(kinds("1$t$;$t$"), [(Kind::Word, "1"), (Kind::Heredoc, "$t$;$t$")]);
         assert_eq!(kinds("#x"), [(Kind::Mark, "#"), (Kind::Word, "x")]);
-        assert_eq!(kinds("$-x$;")[4], (Kind::End, ";"));
+        assert_eq!(kinds("$-x$;")[3], (Kind::End, ";"));
     }
 
     #[test]

@@ -214,10 +214,10 @@ mod tests {
                 "CREATE VIEW v AS SELECT * FROM `db`.t, other.t",
                 run("CREATE VIEW v AS SELECT * FROM t, other.t"),
             ),
-            ("DROP TABLE t ON CLUSTER c SYNC", run("DROP TABLE t  SYNC")),
+            ("DROP TABLE t ON CLUSTER c SYNC", run("DROP TABLE t SYNC")),
             (
                 "CREATE TABLE t (x Int8) ENGINE = ReplicatedReplacingMergeTree('/p', '{r}', x) ORDER BY x",
-                run("CREATE TABLE t (x Int8) ENGINE = ReplacingMergeTree( x) ORDER BY x"),
+                run("CREATE TABLE t (x Int8) ENGINE = ReplacingMergeTree(x) ORDER BY x"),
             ),
             ("RENAME TABLE db.a TO db.b", run("RENAME TABLE a TO b")),
             ("ALTER TABLE t UPDATE a = 1 WHERE 1", run("ALTER TABLE t UPDATE a = 1 WHERE 1")),

@@ -59,6 +59,14 @@ impl Values {
             match token.kind {
                 // Data is sent as it stands, and so are comments.
                 Kind::Data | Kind::Comment => filled.sql.push_str(token.text),
+                Kind::Heredoc => {
+                    // The mark that ends the tag is none that escapes.
+                    let tag = heredoc_tag(token.text);
+                    let inside = token.text.get(tag.len()..token.text.len() - tag.len()).unwrap_or_default();
+                    filled.sql.push_str(tag);
+                    self.put(inside, &Place::UpTo(tag), &mut filled)?;
+                    filled.sql.push_str(tag);
+                }
                 _ => self.put(token.text, &Place::of(token), &mut filled)?,
             }
         }
@@ -92,21 +100,23 @@ impl Values {
     }
 }
 
+fn heredoc_tag(text: &str) -> &str {
+    let end = text.get(1..).and_then(|rest| rest.find('$')).map_or(1, |at| at + 2);
+    text.get(..end).unwrap_or_default()
+}
+
 enum Place<'a> {
     Plain,
     Quoted(char),
-    /// Between two tags, where nothing can be escaped.
-    Heredoc(&'a str),
+    /// Before this text, where nothing can be escaped.
+    UpTo(&'a str),
 }
 
-impl<'a> Place<'a> {
-    fn of(token: &Token<'a>) -> Place<'a> {
+impl Place<'_> {
+    fn of(token: &Token<'_>) -> Place<'static> {
         match token.text.chars().next() {
-            Some('$') => {
-                let end = token.text.get(1..).and_then(|rest| rest.find('$')).map_or(1, |at| at + 2);
-                Place::Heredoc(token.text.get(..end).unwrap_or_default())
-            }
-            Some(quote @ ('‘' | '“')) => Place::Heredoc(if quote == '‘' { "’" } else { "”" }),
+            Some('‘') => Place::UpTo("’"),
+            Some('“') => Place::UpTo("”"),
             Some(quote) => Place::Quoted(quote),
             None => Place::Plain,
         }
@@ -133,10 +143,11 @@ impl<'a> Place<'a> {
                 }
                 Ok(out)
             }
-            Place::Heredoc(end) if value.contains(end) => Err(format!(
+            // Even the beginning of an end could be made whole by what follows.
+            Place::UpTo(end) if end.chars().next().is_some_and(|first| value.contains(first)) => Err(format!(
                 "the value of `{name}` would end the quotes around it; put single quotes instead"
             )),
-            Place::Heredoc(_) => Ok(value.to_owned()),
+            Place::UpTo(_) => Ok(value.to_owned()),
         }
     }
 }
