@@ -97,8 +97,10 @@ impl Host {
                  WHERE active AND database = {database:String} AND table = {table:String}"
             }
             false => {
-                "SELECT sum(bytes), count(), max(bytes) FROM (SELECT name, sum(column_data_compressed_bytes) AS bytes \
-                 FROM system.parts_columns WHERE active AND database = {database:String} AND table = {table:String} \
+                // A compact part keeps its columns in one file, which is written again as a whole.
+                "SELECT sum(bytes), count(), max(bytes) FROM (SELECT name, if(any(part_type) = 'Compact', \
+                 any(bytes_on_disk), sum(column_data_compressed_bytes)) AS bytes FROM system.parts_columns \
+                 WHERE active AND database = {database:String} AND table = {table:String} \
                  AND column IN {columns:Array(String)} GROUP BY name)"
             }
         };

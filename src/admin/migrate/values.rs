@@ -144,9 +144,9 @@ impl Place<'_> {
                 Ok(out)
             }
             // Even the beginning of an end could be made whole by what follows.
-            Place::UpTo(end) if end.chars().next().is_some_and(|first| value.contains(first)) => Err(format!(
-                "the value of `{name}` would end the quotes around it; put single quotes instead"
-            )),
+            Place::UpTo(end) if end.chars().next().is_some_and(|first| value.contains(first)) => Err(
+                format!("the value of `{name}` would end the quotes around it; put single quotes instead"),
+            ),
             Place::UpTo(_) => Ok(value.to_owned()),
         }
     }

@@ -59,7 +59,7 @@ fn a_new_file_is_planned_run_told_and_taken_back() {
 #[test]
 fn a_taking_back_that_is_cut_off_goes_on() {
     let mut bench = Bench::new();
-    bench.config = bench.config.set("migrations.lock_lease", "200ms");
+    bench.config = bench.config.set("migrations.lock_lease", "1s");
     two(&bench);
     bench.done(&["up"]);
     let down = ["down", "--to", "0", "--allow", "delete", "--allow", "drop", "--wait", "30s"];
@@ -196,7 +196,7 @@ fn pragmas_skip_verify_and_set() {
 #[test]
 fn a_plan_tells_what_is_dear() {
     let bench = Bench::new();
-    bench.sql("CREATE TABLE DB.t (x UInt64, s String) ENGINE = MergeTree ORDER BY x");
+    bench.sql("CREATE TABLE DB.t (x UInt64, s String) ENGINE = MergeTree ORDER BY x SETTINGS min_bytes_for_wide_part = 0");
     bench.sql("INSERT INTO DB.t SELECT number, randomString(100) FROM numbers(10000)");
     bench.write("V1__meta.sql", "ALTER TABLE t ADD COLUMN IF NOT EXISTS y UInt8");
     bench.write("V2__column.sql", "ALTER TABLE t MODIFY COLUMN x Int64");
@@ -215,10 +215,11 @@ fn table_files_become_migrations() {
     let mut bench = Bench::new();
     let tables = tempfile::tempdir().unwrap();
     bench.config = bench.config.set("tables.path", tables.path().to_str().unwrap());
+    std::fs::create_dir(tables.path().join("t")).unwrap();
     let table = |columns: &str| {
         let text =
             format!("table: t\ntopics: [t]\norder_by: [x]\ncolumns: [{{name: x, type: UInt64}}{columns}]\n");
-        std::fs::write(tables.path().join("t.yaml"), text).unwrap();
+        std::fs::write(tables.path().join("t/table.yaml"), text).unwrap();
     };
     let schema =
         |arguments: &[&str]| Penstock::output(&bench.config, &[&["schema"], arguments].concat(), DEADLINE);

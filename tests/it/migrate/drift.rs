@@ -7,7 +7,7 @@ use super::Bench;
 fn base(bench: &Bench) {
     bench.write(
         "V1__t.sql",
-        "CREATE TABLE t (a UInt64, b String DEFAULT 'x;y' CODEC(ZSTD(3)) COMMENT 'b;', d DateTime, INDEX i b TYPE minmax, \
+        "CREATE TABLE t (a UInt64, b String DEFAULT 'x;y' COMMENT 'b;' CODEC(ZSTD(3)), d DateTime, INDEX i b TYPE minmax, \
          CONSTRAINT k CHECK a < 1000) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY a TTL d + INTERVAL 1 YEAR \
          SETTINGS merge_with_ttl_timeout = 100 COMMENT 'it''s'",
     );
@@ -33,7 +33,7 @@ fn what_somebody_changed_by_hand_is_told_and_mended_by_what_is_told() {
     base(&bench);
     assert_eq!(found(&bench), Vec::<Value>::new());
     for change in [
-        "ALTER TABLE DB.t ADD COLUMN extra Int8, MODIFY COLUMN b String DEFAULT 'z' TTL d + INTERVAL 1 DAY COMMENT ''",
+        "ALTER TABLE DB.t ADD COLUMN extra Int8, MODIFY COLUMN b String DEFAULT 'z' COMMENT '' TTL d + INTERVAL 1 DAY",
         "ALTER TABLE DB.t DROP INDEX i, ADD INDEX j a TYPE minmax, DROP CONSTRAINT k",
         "ALTER TABLE DB.t MODIFY TTL d + INTERVAL 2 YEAR",
         "ALTER TABLE DB.t MODIFY SETTING merge_with_ttl_timeout = 200, max_parts_to_merge_at_once = 7",

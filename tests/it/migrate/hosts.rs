@@ -17,7 +17,7 @@ fn each_endpoint_gets_every_statement_once_also_one_that_joins_later() {
     let servers = ClickHouse::start_private_set(2);
     let [one, two] = [&*servers[0], &*servers[1]];
     let mut bench = Bench::on(one, &[one, two]);
-    bench.config = bench.config.set("migrations.lock_lease", "300ms");
+    bench.config = bench.config.set("migrations.lock_lease", "1s");
     bench.write("V1__t.sql", "CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x;\n-- penstock: target=one\nINSERT INTO t VALUES (1)");
     bench.write("V2__row.sql", "INSERT INTO t VALUES (2)");
     bench.write("V1__t.down.sql", "-- penstock: danger=drop\nDROP TABLE t");

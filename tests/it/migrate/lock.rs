@@ -60,7 +60,7 @@ fn eight_at_the_same_moment_run_each_statement_once() {
 #[test]
 fn a_frozen_process_loses_the_lock_and_sends_nothing_any_more() {
     let mut bench = Bench::new();
-    bench.config = bench.config.set("migrations.lock_lease", "300ms").set("migrations.shadow", false);
+    bench.config = bench.config.set("migrations.lock_lease", "1s").set("migrations.shadow", false);
     counted(&bench);
     let (mut zombie, go) = paused(&bench, 2);
     zombie.stop();

@@ -107,7 +107,7 @@ pub fn thirty(bench: &Bench) -> usize {
         "CREATE TABLE events (id UInt64, name String DEFAULT 'a;b', note String) ENGINE = MergeTree ORDER BY id".to_owned(),
         "INSERT INTO events VALUES (1, 'x;y', 'it''s;'), (2, 'q\\';', '-- ;')".to_owned(),
         "INSERT INTO events FORMAT CSV\n3,\"a;b\",\"c\"\n4,;,\"it's;\"\n;\nINSERT INTO events FORMAT JSONEachRow\n\
-         {\"id\": 40, \"name\": \";\"};\n{\"id\": 41, \"name\": \"'\"}\n;\n\
+         {\"id\": 40, \"name\": \";\"}\n{\"id\": 41, \"name\": \"'\"}\n;\n\
          ALTER TABLE events ADD COLUMN counter UInt64 DEFAULT 0 -- ; not yet\n;\n"
             .to_owned(),
         "INSERT INTO events (id, name, note) SELECT 5, $t$a;b'c$t$, $$;$$;".to_owned(),
