@@ -12,8 +12,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Error, connect, runtime, tables};
 use crate::admin::command::{self, Actor};
 use crate::admin::migrate::{self, Migrator, Setup, Values, lint};
+use crate::clickhouse::quote_identifier;
 use crate::config::{Config, Inputs, Loaded};
 use crate::faults::Faults;
+use crate::schema::ddl;
+use crate::schema::diff::Difference;
 use crate::telemetry::logs;
 
 pub use crate::admin::migrate::lint::{Level, Remark};
@@ -193,16 +196,27 @@ pub fn schema_plan(config: &Config, names: &[String], migration: Option<&str>) -
     let all = tables::select(tables::load(config)?, names)?;
     let (mut statements, mut remarks, mut undo) = (Vec::new(), Vec::new(), Vec::new());
     for (table, comparison) in all.iter().zip(tables::diff(config, names)?) {
+        let name = ddl::qualified(table);
         let Some(differences) = comparison.differences else {
-            statements.push(crate::schema::ddl::create_table(table, true));
-            let name = crate::schema::ddl::qualified(table);
+            statements.push(ddl::create_table(table, true));
             undo.push(format!("-- penstock: danger=drop\nDROP TABLE IF EXISTS {name}"));
             continue;
         };
         for difference in differences {
-            match difference.remedy() {
-                Some(sql) => statements.push(sql),
-                None => remarks.push(format!("{}: {difference}", table.name)),
+            match &difference {
+                Difference::MissingColumn { name: column, sql, .. } => {
+                    let column = quote_identifier(column);
+                    statements.push(sql.clone());
+                    undo.push(format!("-- penstock: danger=drop\nALTER TABLE {name} DROP COLUMN {column}"));
+                }
+                Difference::TypeDiffers { name: column, live, sql, .. } => {
+                    statements.push(sql.clone());
+                    undo.push(format!(
+                        "ALTER TABLE {name} MODIFY COLUMN {} {live}",
+                        quote_identifier(column)
+                    ));
+                }
+                other => remarks.push(format!("{}: {other}", table.name)),
             }
         }
     }
@@ -210,10 +224,8 @@ pub fn schema_plan(config: &Config, names: &[String], migration: Option<&str>) -
         Some(name) if !statements.is_empty() => {
             let mut up: String = remarks.iter().map(|remark| format!("-- not mended: {remark}\n")).collect();
             up.extend(statements.iter().map(|sql| format!("{sql};\n\n")));
-            let down: String = undo.iter().map(|sql| format!("{sql};\n\n")).collect();
-            let complete = undo.len() == statements.len();
-            let note = "-- Not everything of the file beside it can be taken back; complete this by hand or remove the file.\n";
-            write(config, name, &up, &if complete { down } else { format!("{note}{down}") })?
+            let down: String = undo.iter().rev().map(|sql| format!("{sql};\n\n")).collect();
+            write(config, name, &up, &down)?
         }
         _ => Vec::new(),
     };

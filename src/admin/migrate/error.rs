@@ -67,6 +67,10 @@ pub enum Error {
     )]
     NoDown(String),
     #[error(
+        "{0} is taken back in part\nhint: `penstock migrate down` ends that, or `mark` says what became of it"
+    )]
+    HalfTakenBack(String),
+    #[error(
         "{0} is not wholly run\nhint: `penstock migrate up` ends it, or `penstock migrate mark` says what became of it"
     )]
     Unfinished(String),

@@ -187,6 +187,9 @@ impl<'a> Scope<'a> {
             if beyond || only.is_some_and(|only| *only != migration.key) {
                 continue;
             }
+            if self.state.hosts(&migration.key).any(|(_, trace)| !trace.down.is_empty()) {
+                return Err(Error::HalfTakenBack(migration.file.clone()));
+            }
             let older = migration.key.kind == Kind::Versioned
                 && newest.as_ref().is_some_and(|newest| migration.key.version < *newest);
             let danger = (older && !self.state.is_begun(&migration.key)).then_some(Danger::OutOfOrder);

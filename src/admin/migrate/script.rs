@@ -71,7 +71,7 @@ impl Script {
             });
         }
         if statements.is_empty() {
-            return Err(fault(0, "the file holds no statement".to_owned()));
+            return Err(fault(0, "the file holds no statement; write one, or remove the file".to_owned()));
         }
         let all: Vec<&str> = statements.iter().map(|statement| statement.sha256.as_str()).collect();
         let sha256 = hex(Sha256::digest(all.join("\n").as_bytes()).as_slice());

@@ -10,10 +10,10 @@ use serde_json::json;
 use super::error::Error;
 use super::estimate::Cost;
 use super::files::{Folder, Migration, Version};
-use super::journal::Outcome;
+use super::journal::{Direction, Outcome};
 use super::lock::Lease;
 use super::migrator::{Migrator, Options};
-use super::plan;
+use super::plan::{self, Scope, Step};
 use super::run::Event;
 use super::state::Standing;
 use super::statement::Class;
@@ -150,9 +150,7 @@ impl Migrator {
     pub async fn plan(&self, options: &Options) -> Result<Planned, Error> {
         let (folder, state, hosts) = (self.folder()?, self.state().await?, self.host_names());
         let scope = self.scope(&folder, &state, &hosts);
-        scope.check()?;
-        let only = options.only.as_ref().map(|text| folder.find(text)).transpose()?.map(|one| &one.key);
-        let steps = scope.up(version(options.to.as_ref(), &folder)?.as_ref(), only, &self.values)?;
+        let steps = self.steps(&scope, options, Direction::Up)?;
         let mut statements = Vec::new();
         for step in &steps {
             let in_doubt = |host: &String| {
@@ -180,7 +178,7 @@ impl Migrator {
     /// # Errors
     /// See [`Error`]. What was done before it stays done, and the next run goes on there.
     pub async fn up(&self, options: &Options) -> Result<Report, Error> {
-        self.run_folder(&self.folder()?, options).await
+        self.run(&self.folder()?, options, Direction::Up).await
     }
 
     /// Runs every migration of a folder that is not run yet.
@@ -188,7 +186,7 @@ impl Migrator {
     /// # Errors
     /// As [`Migrator::up`].
     pub async fn run_migrations(&self, folder: &Path, options: &Options) -> Result<Report, Error> {
-        self.run_folder(&Folder::read(folder)?, options).await
+        self.run(&Folder::read(folder)?, options, Direction::Up).await
     }
 
     /// Runs this migration alone.
@@ -199,55 +197,12 @@ impl Migrator {
         self.up(&Options { only: Some(migration.to_owned()), to: None, ..options.clone() }).await
     }
 
-    async fn run_folder(&self, folder: &Folder, options: &Options) -> Result<Report, Error> {
-        self.prepare_databases().await?;
-        let details = json!({ "to": options.to, "only": options.only, "plan": options.plan });
-        let work = async {
-            let lock = self.lock(options.wait).await?;
-            let work = async {
-                let (state, hosts) = (self.state().await?, self.host_names());
-                let scope = self.scope(folder, &state, &hosts);
-                scope.check()?;
-                let only =
-                    options.only.as_ref().map(|text| folder.find(text)).transpose()?.map(|one| &one.key);
-                let steps = scope.up(version(options.to.as_ref(), folder)?.as_ref(), only, &self.values)?;
-                let plan = self.check(&scope, &steps, options).await?;
-                let events = self.carry_out(folder, state.clone(), &steps, &lock).await?;
-                Ok(Report { plan, events })
-            };
-            let result = Box::pin(work).await;
-            lock.release().await;
-            result
-        };
-        command::run(&self.trail, &self.actor, self.command("migrate.up", details), Box::pin(work)).await
-    }
-
     /// Takes back every version above `options.to`, newest first.
     ///
     /// # Errors
     /// As [`Migrator::up`], and a version that has no down file.
     pub async fn down(&self, options: &Options) -> Result<Report, Error> {
-        self.prepare_databases().await?;
-        let details = json!({ "to": options.to, "only": options.only });
-        let work = async {
-            let lock = self.lock(options.wait).await?;
-            let work = async {
-                let (folder, state, hosts) = (self.folder()?, self.state().await?, self.host_names());
-                let scope = self.scope(&folder, &state, &hosts);
-                scope.check()?;
-                let only =
-                    options.only.as_ref().map(|text| folder.find(text)).transpose()?.map(|one| &one.key);
-                let steps =
-                    scope.down(version(options.to.as_ref(), &folder)?.as_ref(), only, &self.values)?;
-                let plan = self.check(&scope, &steps, options).await?;
-                let events = self.carry_out(&folder, state.clone(), &steps, &lock).await?;
-                Ok(Report { plan, events })
-            };
-            let result = Box::pin(work).await;
-            lock.release().await;
-            result
-        };
-        command::run(&self.trail, &self.actor, self.command("migrate.down", details), Box::pin(work)).await
+        self.run(&self.folder()?, options, Direction::Down).await
     }
 
     /// Takes this migration alone back.
@@ -256,6 +211,46 @@ impl Migrator {
     /// As [`Migrator::down`].
     pub async fn rollback_migration(&self, migration: &str, options: &Options) -> Result<Report, Error> {
         self.down(&Options { only: Some(migration.to_owned()), to: None, ..options.clone() }).await
+    }
+
+    /// Plans and runs in one direction, under the lock from the first look to the last statement.
+    async fn run(&self, folder: &Folder, options: &Options, direction: Direction) -> Result<Report, Error> {
+        self.prepare_databases().await?;
+        let work = async {
+            let lock = self.lock(options.wait).await?;
+            let work = async {
+                let (state, hosts) = (self.state().await?, self.host_names());
+                let scope = self.scope(folder, &state, &hosts);
+                let steps = self.steps(&scope, options, direction)?;
+                let plan = self.check(&scope, &steps, options).await?;
+                let events = self.carry_out(folder, state.clone(), &steps, &lock).await?;
+                Ok(Report { plan, events })
+            };
+            let result = Box::pin(work).await;
+            lock.release().await;
+            result
+        };
+        let action = match direction {
+            Direction::Up => "migrate.up",
+            Direction::Down => "migrate.down",
+        };
+        let details = json!({ "to": options.to, "only": options.only, "plan": options.plan });
+        command::run(&self.trail, &self.actor, self.command(action, details), Box::pin(work)).await
+    }
+
+    fn steps<'a>(
+        &self,
+        scope: &Scope<'a>,
+        options: &Options,
+        direction: Direction,
+    ) -> Result<Vec<Step<'a>>, Error> {
+        scope.check()?;
+        let to = version(options.to.as_ref(), scope.folder)?;
+        let only = options.only.as_ref().map(|text| scope.folder.find(text)).transpose()?.map(|one| &one.key);
+        match direction {
+            Direction::Up => scope.up(to.as_ref(), only, &self.values),
+            Direction::Down => scope.down(to.as_ref(), only, &self.values),
+        }
     }
 
     /// Compares what was run with the files, and asks every `verify`. Changes nothing.

@@ -67,6 +67,8 @@ fn a_taking_back_that_is_cut_off_goes_on() {
         let mut process = bench.start(super::crash_at("migration_answered", 1), &down);
         assert_eq!(process.wait_exit(DEADLINE), None, "{}", process.log());
     }
+    let (code, log) = bench.call(&["up", "--wait", "30s"]);
+    assert!(code == Some(1) && log.contains("V1__t.sql is taken back in part"), "{code:?} {log}");
     bench.done(&down);
     assert_eq!(bench.sql("EXISTS TABLE DB.t"), "0");
     assert_eq!(
@@ -238,4 +240,6 @@ fn table_files_become_migrations() {
         });
     }
     assert_eq!(bench.call(&["drift"]).0, Some(0));
+    bench.done(&["down", "--to", "0", "--allow", "drop"]);
+    assert_eq!(bench.sql("EXISTS TABLE DB.t"), "0");
 }
