@@ -99,7 +99,9 @@ impl Host {
         if doubt.reading.is_repeatable() {
             return Ok(Found::NotDone("a second time does no harm"));
         }
-        Ok(self.effect(doubt).await?.unwrap_or(Found::Unknown(why)))
+        // With ON CLUSTER this host does not tell for the others.
+        let told = if doubt.reading.cluster.is_none() { self.effect(doubt).await? } else { None };
+        Ok(told.unwrap_or(Found::Unknown(why)))
     }
 
     async fn logged(&self, doubt: &Doubt<'_>) -> Result<Logged, Error> {

@@ -22,6 +22,9 @@ use super::statement::{Effect, Reading};
 use crate::clickhouse::{self, Class};
 use crate::faults::{Faults, Point};
 
+/// How long a request whose connection broke may still be on its way.
+const ARRIVAL_MAX: Duration = Duration::from_secs(5);
+
 /// One statement on one host, done.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
@@ -161,6 +164,10 @@ impl Run<'_> {
                 Record { error: message.clone(), ..self.followed_by(&record, &host, Outcome::Failed).await? };
             self.write(&failed).await?;
             return Err(self.failed(step, host_name, message));
+        }
+        if error.exception().is_none() {
+            // The request may still be on its way, and must not arrive after it was looked for.
+            tokio::time::sleep(ARRIVAL_MAX).await;
         }
         match self.settle(step, &host, record, &message).await? {
             true => Ok(()),

@@ -153,3 +153,45 @@ fn what_cannot_be_found_out_stops_with_what_to_look_at_and_a_mark_goes_on() {
     let note = wait_for(DEADLINE, "the journal", || Some(bench.journal("note")));
     assert!(note.ends_with("enough rows"), "{note}");
 }
+
+/// Statements whose effect can be seen in what they work on.
+const SEEN: &str = "CREATE TABLE a (x UInt64, gone UInt8, n UInt64) ENGINE = MergeTree ORDER BY x;
+    CREATE TABLE b (x UInt64) ENGINE = MergeTree ORDER BY x;
+    ALTER TABLE a ADD COLUMN c String;
+    -- penstock: verify=SELECT count() = 2 FROM a
+    INSERT INTO a (x) VALUES (1), (2);
+    ALTER TABLE a DROP COLUMN gone, ADD COLUMN d String;
+    ALTER TABLE a RENAME COLUMN d TO e;
+    RENAME TABLE b TO b2;
+    CREATE VIEW v AS SELECT x FROM a;
+    DROP VIEW v;";
+
+#[test]
+fn without_the_query_log_the_objects_themselves_tell() {
+    let ch = crate::harness::ClickHouse::start_private();
+    let forget = || {
+        ch.query("SYSTEM FLUSH LOGS");
+        ch.query("TRUNCATE TABLE IF EXISTS system.query_log SYNC");
+    };
+    let run = |point: &str, after: u32, last: &str| {
+        let mut bench = Bench::on(&ch, &[&*ch]);
+        bench.config = bench.config.set("migrations.lock_lease", "500ms").set("migrations.shadow", false);
+        bench.write("V1__seen.sql", &format!("-- penstock: danger=drop\n{SEEN}{last}"));
+        let mut deaths = 0;
+        while bench.start(crash_at(point, after), &UP).wait_exit(DEADLINE).is_none() {
+            deaths += 1;
+            forget();
+        }
+        assert!(bench.done(&UP).contains("nothing to do"));
+        (bench, deaths)
+    };
+    let (after, deaths) = run("migration_answered", 1, "ALTER TABLE a UPDATE n = n + 1 WHERE 1");
+    assert_eq!(deaths, 10);
+    assert_eq!(after.sql("SELECT n FROM DB.a"), "1\n1");
+    let (before, deaths) = run("migration_journalled", 2, "");
+    assert_eq!(deaths, 8);
+    before.sql("ALTER TABLE DB.a UPDATE n = n + 1 WHERE 1 SETTINGS mutations_sync = 2");
+    assert_eq!(before.contents(), after.contents());
+    let known = after.sql("SELECT count() FROM DB.penstock_migrations WHERE note LIKE '%query log%'");
+    assert_eq!(known, "0", "the log told nothing");
+}
