@@ -140,7 +140,7 @@ impl Locker {
                 }
                 if left_ms > 0 || !running.is_empty() {
                     let (holder, since) = (lease.owner.clone(), lease.since.clone());
-                    return Ok(Err(Error::Locked { holder, since, left_ms, running }));
+                    return Ok(Err(Error::Locked { holder, since, left_ms: left_ms.max(0), running }));
                 }
             }
             expired.push(one);

@@ -18,17 +18,8 @@ use super::values::Values;
 use crate::clickhouse::{self, Client, quote_identifier};
 
 /// Tables that would take messages away from those for whom they are.
-const CONSUMING: [&str; 9] = [
-    "Kafka",
-    "RabbitMQ",
-    "NATS",
-    "S3Queue",
-    "AzureQueue",
-    "FileLog",
-    "MaterializedPostgreSQL",
-    "PostgreSQLReplica",
-    "MySQL",
-];
+const CONSUMING: [&str; 7] =
+    ["Kafka", "RabbitMQ", "NATS", "S3Queue", "AzureQueue", "FileLog", "MaterializedPostgreSQL"];
 const STATEMENT_MAX: Duration = Duration::from_secs(60);
 
 /// What could not be replayed.
