@@ -128,10 +128,6 @@ impl Journal {
         Journal { client, table, engine: config.engine.sql() }
     }
 
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Makes the table unless it is there.
     pub async fn create(&self) -> Result<(), Error> {
         let sql = format!(

@@ -78,11 +78,6 @@ impl Script {
         Ok(Script { pragmas: head.unwrap_or_default(), statements, sha256 })
     }
 
-    /// How many statements there are, as the journal counts.
-    pub fn count(&self) -> u32 {
-        u32::try_from(self.statements.len()).unwrap_or(u32::MAX)
-    }
-
     /// What tells whether the statement was carried out. The file's own tells it only of a single one.
     pub fn verify_of<'s>(&'s self, statement: &'s Statement) -> Option<&'s str> {
         let of_file = self.pragmas.verify.as_deref().filter(|_| self.statements.len() == 1);
