@@ -78,6 +78,10 @@ pub enum Point {
     ReplanCommitted,
     /// The table was asked which rows of a batch it has.
     ReadbackDone,
+    /// A statement of a migration is in the journal and about to be sent.
+    MigrationJournalled,
+    /// It has ended, well or badly, and the journal does not say so yet.
+    MigrationAnswered,
 }
 
 /// Cheap to clone; does nothing by default.

@@ -8,6 +8,7 @@ pub mod dlq;
 pub mod generate;
 pub mod ledger;
 mod levels;
+pub mod migrate;
 pub mod progress;
 pub mod query;
 mod reload;
@@ -31,6 +32,8 @@ pub enum Error {
     WrongUse(anyhow::Error),
     /// A server could not be reached.
     Unreachable(anyhow::Error),
+    /// Another process does the same.
+    Locked(anyhow::Error),
     Failed(anyhow::Error),
 }
 

@@ -104,7 +104,10 @@ impl Reload {
             Ok(true) => ("ok", Status::Ok),
             Ok(false) => ("unchanged", Status::Ok),
             Err(error) => {
-                let (Error::WrongUse(error) | Error::Unreachable(error) | Error::Failed(error)) = error;
+                let (Error::WrongUse(error)
+                | Error::Unreachable(error)
+                | Error::Locked(error)
+                | Error::Failed(error)) = error;
                 let reason = format!("{error:#}");
                 tracing::error!("the new configuration is refused and the old one stays in force: {reason}");
                 let reason: Vec<&str> = reason.split_whitespace().collect();

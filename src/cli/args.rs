@@ -30,6 +30,7 @@ Examples:
   penstock schema ddl flights
   penstock schema diff
   penstock schema create flights clicks
+  penstock schema plan --migration flights_delay
   penstock schema format > table.schema.json";
 
 const QUERY_EXAMPLES: &str = "\
@@ -98,6 +99,14 @@ pub enum SchemaCommand {
     Diff(TableArgs),
     /// Creates the tables that do not exist
     Create(TableArgs),
+    /// Prints the statements that would bring the live tables to their table files; exit code 3 when there are any
+    Plan {
+        /// Writes them as a migration of this name into migrations.path; then exit code 0
+        #[arg(long, value_name = "NAME")]
+        migration: Option<String>,
+        #[command(flatten)]
+        tables: TableArgs,
+    },
     /// Prints the JSON Schema of table files, for editors
     Format,
 }

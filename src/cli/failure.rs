@@ -24,6 +24,11 @@ impl Failure {
         Failure { exit: Exit::Unreachable, error: error.into() }
     }
 
+    /// Another process migrates: exit code 7.
+    pub fn locked(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { exit: Exit::Locked, error: error.into() }
+    }
+
     /// Writes what happened, and gives the exit code. A reader that went away, as `head` does, is no
     /// failure.
     pub fn tell(self, err: &mut dyn Write) -> Exit {

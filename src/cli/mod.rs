@@ -9,6 +9,7 @@ mod config;
 mod dlq;
 pub mod failure;
 mod ledger;
+mod migrate;
 pub mod output;
 mod work;
 
@@ -35,6 +36,8 @@ Exit codes:
   3  differences were found, or a damaged plan
   4  a server could not be reached
   5  stopped before everything was written and committed
+  6  migrations are pending
+  7  another process holds the lock of the migrations
 
 Examples:
   penstock --config penstock.yaml config check
@@ -93,6 +96,8 @@ pub enum Command {
     Ledger(LedgerArgs),
     /// Lists, shows, replays and purges dead letters
     Dlq(dlq::DlqArgs),
+    /// Brings the tables from one version of their schema to the next
+    Migrate(migrate::MigrateArgs),
     /// Shows and checks the configuration
     Config(ConfigArgs),
     /// Prints a completion script for a shell
@@ -112,6 +117,10 @@ pub enum Exit {
     Unreachable,
     /// Stopped before everything was written and committed.
     NotDrained,
+    /// Migrations are pending.
+    Pending,
+    /// Another process holds the lock of the migrations.
+    Locked,
 }
 
 impl Exit {
@@ -123,6 +132,8 @@ impl Exit {
             Exit::Differences => 3,
             Exit::Unreachable => 4,
             Exit::NotDrained => 5,
+            Exit::Pending => 6,
+            Exit::Locked => 7,
         }
     }
 }
@@ -162,6 +173,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Generate(args) => call(environment, out)?.generate(&args),
         Command::Query(args) => call(environment, out)?.query(&args),
         Command::Ledger(args) => call(environment, out)?.ledger(&args),
+        Command::Migrate(args) => call(environment, out)?.migrate(&args),
         Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
         Command::Config(args) => config::run(args, &global, environment, out),
         Command::Completions(args) => {
@@ -189,9 +201,16 @@ mod tests {
     fn the_definition_is_sound_and_the_help_tells_the_exit_codes() {
         Cli::command().debug_assert();
         let help = Cli::command().render_help().to_string();
-        for exit in
-            [Exit::Done, Exit::Failed, Exit::WrongUse, Exit::Differences, Exit::Unreachable, Exit::NotDrained]
-        {
+        for exit in [
+            Exit::Done,
+            Exit::Failed,
+            Exit::WrongUse,
+            Exit::Differences,
+            Exit::Unreachable,
+            Exit::NotDrained,
+            Exit::Pending,
+            Exit::Locked,
+        ] {
             assert!(help.contains(&format!("\n  {}  ", exit.code())), "{help}");
         }
     }

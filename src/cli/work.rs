@@ -20,6 +20,7 @@ impl From<app::Error> for Failure {
         match error {
             app::Error::WrongUse(error) => Failure::wrong_use(error),
             app::Error::Unreachable(error) => Failure::unreachable(error),
+            app::Error::Locked(error) => Failure::locked(error),
             app::Error::Failed(error) => Failure::from(error),
         }
     }
@@ -88,6 +89,9 @@ impl<'a> Call<'a> {
             }
             SchemaCommand::Ddl(tables) => self.ddl(tables),
             SchemaCommand::Diff(tables) => self.diff(tables),
+            SchemaCommand::Plan { migration, tables } => {
+                self.schema_plan(&tables.tables, migration.as_deref())
+            }
             SchemaCommand::Create(TableArgs { tables }) => {
                 let names = app::tables::create(&self.loaded.config, tables)?;
                 self.tell(

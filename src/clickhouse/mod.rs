@@ -59,7 +59,7 @@ pub use insert::{BEGIN_MAX, Insert, Inserted, Quorum};
 pub use inspect::Inspection;
 pub use level::{Conditions, Judgement, Level};
 pub use pressure::Pressure;
-pub use query::{Params, ResultColumn, Rows};
+pub use query::{Once, Params, ResultColumn, Rows};
 pub use readback::{Freshness, Place, Present};
 pub use sql::{quote_identifier, quote_string};
 

@@ -21,6 +21,16 @@ use super::{Client, sql};
 /// Parameters of a statement, each for a `{name:Type}` in it; `{name:Identifier}` takes a name.
 pub type Params<'a> = &'a [(&'a str, Value)];
 
+/// A statement that is sent once, under an id of the caller's by which the server's logs know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Once<'a> {
+    pub sql: &'a str,
+    pub query_id: &'a str,
+    pub settings: &'a [(String, String)],
+    /// Longest wait for its end; it may go on in the server.
+    pub timeout: Duration,
+}
+
 /// A column of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ResultColumn {
@@ -65,6 +75,23 @@ impl Client {
     /// As [`Client::execute`], after retries.
     pub async fn execute_idempotent(&self, sql: &str, params: Params<'_>) -> Result<(), Error> {
         self.statement(sql, params, true).await
+    }
+
+    /// Sends a statement once, to one endpoint, whatever comes of it. A connection may be waited for as long as a
+    /// request may take.
+    ///
+    /// # Errors
+    /// See [`Error`]; with `outcome_unknown` the statement may have been carried out, or may be running.
+    pub async fn execute_once(&self, once: Once<'_>) -> Result<(), Error> {
+        self.check_open()?;
+        let Once { sql, query_id, settings, timeout } = once;
+        let turn = Instant::now() + self.config().request_timeout.0;
+        let endpoint = self.endpoint(&Mutex::default(), turn).await?;
+        let query = endpoint.client().query_raw(sql).with_setting("wait_end_of_query", "1");
+        let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
+        let query = query.with_setting("query_id", query_id);
+        let failed = |e| Error::from_crate(e, endpoint.name(), timeout);
+        endpoint.statement(timeout, async { query.execute().await.map_err(failed) }).await
     }
 
     /// Runs the statement once for each set of parameters, in order, and stops at the first error.

@@ -23,7 +23,7 @@ pub use reference::reference;
 pub use validate::check_sources;
 
 use crate::pipeline::config::{Delivery, ExactlyOnce, Limits, Reload, Shutdown, Tables};
-use crate::{audit, batch, clickhouse, dead_letter, decode, kafka, telemetry};
+use crate::{admin, audit, batch, clickhouse, dead_letter, decode, kafka, telemetry};
 
 /// Settings of penstock. Everything has a default; sizes are written as `64MiB`, times as `5s`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -49,6 +49,8 @@ pub struct Config {
     pub dead_letter: dead_letter::config::Config,
     /// Whether `run` proves, again and again, that what it committed is in the tables.
     pub audit: audit::Config,
+    /// Migrations of the tables' definitions: `penstock migrate`.
+    pub migrations: admin::migrate::Config,
     /// Ceilings of speed, for sources and targets that must be spared.
     pub limits: Limits,
     /// Taking over a changed configuration file or table file while running; SIGHUP always does.

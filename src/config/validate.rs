@@ -18,6 +18,8 @@ const SESSION_MIN: Span = Span::secs(6);
 const SESSION_MAX: Span = Span::secs(1800);
 /// Each time every audited table is asked a question.
 const AUDIT_INTERVAL_MIN: Span = Span::secs(1);
+/// Below it a slow answer alone would lose the lock of migrations.
+const LEASE_MIN: Span = Span::millis(200);
 const TOPIC_CHARS_MAX: usize = 249;
 
 pub fn check(config: &Config) -> Vec<Fault> {
@@ -31,6 +33,7 @@ pub fn check(config: &Config) -> Vec<Fault> {
     files_exist(config, &mut found);
     refused_settings(config, &mut found);
     exactly_once(config, &mut found);
+    migrations(&config.migrations, &mut found);
     if config.audit.interval < AUDIT_INTERVAL_MIN {
         let hint = "write 1s or more; `audit.enabled: never` turns it off";
         found.push(Fault::new("audit.interval", "is too short", hint));
@@ -253,6 +256,7 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("batch.age_max", config.batch.age_max),
         ("batch.pressure.interval", config.batch.pressure.interval),
         ("batch.pressure.age_max", config.batch.pressure.age_max),
+        ("migrations.timeout", config.migrations.timeout),
         ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
         ("dead_letter.ceiling.window", config.dead_letter.ceiling.window),
         ("reload.interval", config.reload.interval),
@@ -284,6 +288,16 @@ fn exactly_once(config: &Config, found: &mut Vec<Fault>) {
         let message = "a member that returns by name is not told of everything that it lost meanwhile";
         let hint = "leave it out with `delivery: exactly_once`";
         found.push(Fault::new("kafka.instance_id", message, hint));
+    }
+}
+
+fn migrations(migrations: &crate::admin::migrate::Config, found: &mut Vec<Fault>) {
+    if migrations.table.is_empty() {
+        found.push(Fault::new("migrations.table", "is empty", "name the table of the journal"));
+    }
+    if migrations.lock_lease < LEASE_MIN {
+        let hint = format!("write {LEASE_MIN} or more; it is renewed four times as often");
+        found.push(Fault::new("migrations.lock_lease", "is too short", hint));
     }
 }
 

@@ -25,6 +25,7 @@ mod inspect;
 mod ledger;
 mod line;
 mod memory;
+mod migrate;
 mod pressure;
 mod protocol;
 mod readback;

@@ -57,10 +57,12 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("admin", &["clickhouse", "faults", "units", "telemetry"]),
     ("generate", &["kafka", "clickhouse", "record", "units", "telemetry"]),
     (
         "config",
         &[
+            "admin",
             "audit",
             "pipeline",
             "kafka",
@@ -77,6 +79,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "app",
         &[
             "config",
+            "admin",
             "pipeline",
             "audit",
             "generate",

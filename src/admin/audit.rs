@@ -1,0 +1,143 @@
+//! The trail of commands: who asked for what, and what came of it.
+//!
+//! Refuses to be proof: rows can be changed by whoever may write to ClickHouse. It is a record for honest people,
+//! which every command leaves before it begins (I9).
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::command::{Actor, Command};
+use crate::clickhouse::{self, Client};
+
+/// How far a command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Intent,
+    /// The actor has no right to it.
+    Refused,
+    Done,
+    Failed,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Intent => "intent",
+            Phase::Refused => "refused",
+            Phase::Done => "done",
+            Phase::Failed => "failed",
+        }
+    }
+}
+
+/// One line of the trail. All lines of one command have one id.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    pub command_id: String,
+    pub actor: String,
+    pub origin: String,
+    pub action: &'static str,
+    pub resource: String,
+    pub details: serde_json::Value,
+    pub phase: Phase,
+    pub error: String,
+}
+
+impl Entry {
+    pub fn new(actor: &Actor, command: &Command) -> Entry {
+        Entry {
+            command_id: uuid::Uuid::new_v4().to_string(),
+            actor: actor.name.clone(),
+            origin: actor.origin.clone(),
+            action: command.action,
+            resource: command.resource.clone(),
+            details: command.details.clone(),
+            phase: Phase::Intent,
+            error: String::new(),
+        }
+    }
+
+    pub fn at(&self, phase: Phase, error: &str) -> Entry {
+        Entry { phase, error: error.to_owned(), ..self.clone() }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the audit table cannot be written")]
+    Table(#[from] clickhouse::Error),
+}
+
+/// Where entries go. The first place that fails is told.
+#[derive(Clone, Default)]
+pub struct Trail {
+    places: Vec<Place>,
+}
+
+/// A place that keeps entries.
+#[derive(Clone)]
+pub enum Place {
+    /// The log, under the target `penstock::audit`.
+    Log,
+    /// A table of ClickHouse, quoted; made when it is not there.
+    Table { client: Client, table: String, engine: &'static str },
+}
+
+impl Trail {
+    pub fn new(places: Vec<Place>) -> Trail {
+        Trail { places }
+    }
+
+    /// # Errors
+    /// A place that does not keep it; the others may have it.
+    pub async fn write(&self, entry: &Entry) -> Result<(), Error> {
+        for place in &self.places {
+            Box::pin(place.write(entry)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    async fn write(&self, entry: &Entry) -> Result<(), Error> {
+        match self {
+            Place::Log => {
+                tracing::info!(
+                    target: "penstock::audit",
+                    command = entry.command_id, actor = entry.actor, origin = entry.origin, action = entry.action,
+                    resource = entry.resource, phase = entry.phase.name(), error = entry.error, details = %entry.details,
+                    "command"
+                );
+                Ok(())
+            }
+            Place::Table { client, table, engine } => {
+                let create = format!(
+                    "CREATE TABLE IF NOT EXISTS {table} (at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'), command_id UUID, \
+                     phase LowCardinality(String), actor String, origin String, action LowCardinality(String), resource String, \
+                     details String, error String) ENGINE = {engine} ORDER BY (at, command_id) COMMENT 'what penstock was told to do'"
+                );
+                if entry.phase == Phase::Intent || entry.phase == Phase::Refused {
+                    client.execute_idempotent(&create, &[]).await?;
+                }
+                let sql = format!(
+                    "INSERT INTO {table} (command_id, phase, actor, origin, action, resource, details, error) SELECT \
+                     {{command_id:UUID}}, {{phase:String}}, {{actor:String}}, {{origin:String}}, {{action:String}}, \
+                     {{resource:String}}, {{details:String}}, {{error:String}}"
+                );
+                let params = [
+                    ("command_id", json!(entry.command_id)),
+                    ("phase", json!(entry.phase.name())),
+                    ("actor", json!(entry.actor)),
+                    ("origin", json!(entry.origin)),
+                    ("action", json!(entry.action)),
+                    ("resource", json!(entry.resource)),
+                    ("details", json!(entry.details.to_string())),
+                    ("error", json!(entry.error)),
+                ];
+                // An entry that is there twice is one, by id and phase.
+                Ok(client.execute_idempotent(&sql, &params).await?)
+            }
+        }
+    }
+}

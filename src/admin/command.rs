@@ -1,0 +1,168 @@
+//! The one path of everything that changes something: authorise, audit the intent, run, audit the result.
+//!
+//! Refuses to know what a command does. One whose intent cannot be written down is not run (I9); one whose result
+//! cannot be written down was run, and says so.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::audit::{self, Entry, Phase, Trail};
+
+/// What a command needs the right to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// Run migrations forwards, and make penstock's own tables.
+    MigrateUp,
+    /// Take migrations back.
+    MigrateDown,
+    /// Write to the journal what was not run: mark, baseline, repair.
+    MigrateJournal,
+}
+
+/// Who asks for a command, and what for that person has the right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub name: String,
+    /// Where the request came from.
+    pub origin: String,
+    permissions: Permissions,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Permissions {
+    All,
+    Only(Vec<Permission>),
+}
+
+impl Actor {
+    /// Whoever runs the program on the command line: that person holds the configuration, and with it the password
+    /// of ClickHouse, so there is nothing left to refuse.
+    pub fn local(user: &str, machine: &str) -> Actor {
+        let origin = format!("{machine}, process {}", std::process::id());
+        Actor { name: user.to_owned(), origin, permissions: Permissions::All }
+    }
+
+    /// Somebody with these rights and no others.
+    pub fn with(name: &str, origin: &str, permissions: Vec<Permission>) -> Actor {
+        Actor {
+            name: name.to_owned(),
+            origin: origin.to_owned(),
+            permissions: Permissions::Only(permissions),
+        }
+    }
+
+    pub fn may(&self, permission: Permission) -> bool {
+        match &self.permissions {
+            Permissions::All => true,
+            Permissions::Only(all) => all.contains(&permission),
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, self.origin)
+    }
+}
+
+/// Something that is asked for.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// A stable name, such as `migrate.up`.
+    pub action: &'static str,
+    /// What it changes.
+    pub resource: String,
+    /// What was asked for, without secrets.
+    pub details: serde_json::Value,
+    pub needs: Permission,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{actor} may not {action}\nhint: it needs the permission {needs:?}")]
+    Forbidden { actor: String, action: &'static str, needs: Permission },
+    #[error(
+        "{action} was not run, because it could not be written to the audit trail\nhint: mend the trail first; commands that leave no trace are refused"
+    )]
+    Untraced {
+        action: &'static str,
+        #[source]
+        source: audit::Error,
+    },
+    #[error(
+        "{action} was run, and its result could not be written to the audit trail\nhint: look at what it did, then mend the trail"
+    )]
+    Unfinished {
+        action: &'static str,
+        #[source]
+        source: audit::Error,
+    },
+}
+
+/// Runs a command for somebody. A refusal is written down as well.
+///
+/// # Errors
+/// What the command failed with, or why it was not run.
+pub async fn run<T, E: From<Error> + fmt::Display>(
+    trail: &Trail,
+    actor: &Actor,
+    command: Command,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let action = command.action;
+    let entry = Entry::new(actor, &command);
+    let untraced = |source| Error::Untraced { action, source };
+    if !actor.may(command.needs) {
+        trail.write(&entry.at(Phase::Refused, "")).await.map_err(untraced)?;
+        return Err(Error::Forbidden { actor: actor.to_string(), action, needs: command.needs }.into());
+    }
+    trail.write(&entry.at(Phase::Intent, "")).await.map_err(untraced)?;
+    let result = work.await;
+    let ended = match &result {
+        Ok(_) => entry.at(Phase::Done, ""),
+        Err(error) => entry.at(Phase::Failed, &error.to_string()),
+    };
+    match (trail.write(&ended).await, result) {
+        (Err(source), Ok(_)) => Err(Error::Unfinished { action, source }.into()),
+        // What it failed with matters more than that this could not be written down.
+        (_, result) => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::admin::audit::Place;
+    use crate::clickhouse::{self, Client};
+
+    fn command() -> Command {
+        let needs = Permission::MigrateUp;
+        Command { action: "test.do", resource: "it".to_owned(), details: serde_json::Value::Null, needs }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_down_is_not_run() {
+        let retry =
+            clickhouse::retry::Config { deadline: crate::units::Span::millis(50), ..Default::default() };
+        let endpoints = vec!["http://127.0.0.1:1".to_owned()];
+        let client = Client::new(&clickhouse::Config { endpoints, retry, ..Default::default() }).unwrap();
+        let table = Place::Table { client, table: "t".to_owned(), engine: "Memory" };
+        let (runs, actor) = (AtomicU32::new(0), Actor::local("a", "b"));
+        let work = || async {
+            runs.fetch_add(1, Ordering::Relaxed);
+            Ok::<(), Error>(())
+        };
+        let refused = run(&Trail::new(vec![Place::Log, table]), &actor, command(), work()).await.unwrap_err();
+        assert!(matches!(refused, Error::Untraced { .. }), "{refused}");
+        let stranger = Actor::with("c", "d", vec![Permission::MigrateDown]);
+        let refused = run(&Trail::new(vec![Place::Log]), &stranger, command(), work()).await.unwrap_err();
+        assert!(matches!(refused, Error::Forbidden { .. }), "{refused}");
+        assert_eq!(runs.load(Ordering::Relaxed), 0);
+        run(&Trail::new(vec![Place::Log]), &actor, command(), work()).await.unwrap();
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
+}

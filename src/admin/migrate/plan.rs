@@ -1,0 +1,319 @@
+//! What is to be run: which statements of which files on which hosts, in order, and under which name (hash).
+//!
+//! Refuses to run anything. The same folder, journal and hosts give the same plan, and so the same hash.
+
+use std::collections::BTreeSet;
+
+use super::error::Error;
+use super::files::{Folder, Key, Kind, Migration, Version};
+use super::journal::{Direction, Record};
+use super::pragma::{Danger, Target};
+use super::script::{self, Script, Statement};
+use super::state::{Standing, State};
+use super::statement::Reading;
+use super::values::{Filled, Values};
+
+/// What plans are made from.
+pub struct Scope<'a> {
+    pub folder: &'a Folder,
+    pub state: &'a State,
+    /// Names of the hosts; the first keeps the journal.
+    pub hosts: &'a [String],
+    /// Where statements are run that do not say it.
+    pub target: Target,
+}
+
+/// One statement, and where it is still to be run.
+#[derive(Clone, Debug)]
+pub struct Step<'a> {
+    pub migration: &'a Migration,
+    pub direction: Direction,
+    /// Counted from 1.
+    pub number: u32,
+    pub statement: &'a Statement,
+    pub reading: Reading,
+    pub filled: Filled,
+    pub hosts: Vec<String>,
+    /// Verify of this statement.
+    pub verify: Option<&'a str>,
+    pub dangers: BTreeSet<Danger>,
+}
+
+impl<'a> Step<'a> {
+    pub fn script(&self) -> &'a Script {
+        match (self.direction, &self.migration.down) {
+            (Direction::Down, Some(down)) => down,
+            _ => &self.migration.up,
+        }
+    }
+
+    /// The file that the statement stands in.
+    pub fn file(&self) -> String {
+        match self.direction {
+            Direction::Up => self.migration.file.clone(),
+            Direction::Down => self.migration.file.replace(".sql", ".down.sql"),
+        }
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Where a statement is run.
+    pub fn hosts_of(&self, statement: &Statement, reading: &Reading) -> Vec<String> {
+        let target = statement.pragmas.target.unwrap_or(self.target);
+        // With ON CLUSTER the server itself carries it everywhere.
+        let count = if target == Target::One || reading.cluster.is_some() { 1 } else { self.hosts.len() };
+        self.hosts.iter().take(count).cloned().collect()
+    }
+
+    /// How many statements of the script are run on the host.
+    pub fn statements_on(&self, script: &Script, host: &str) -> u32 {
+        let here = |statement: &&Statement| {
+            self.hosts_of(statement, &Reading::of(&statement.text)).iter().any(|one| one == host)
+        };
+        u32::try_from(script.statements.iter().filter(here).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The baseline that holds: the one that was tried, or in an empty journal the newest.
+    pub fn baseline(&self) -> Option<&'a Migration> {
+        let mut all = self.folder.migrations.iter().filter(|one| one.key.kind == Kind::Baseline).rev();
+        match self.state.keys().next() {
+            None => all.next(),
+            // One that a crash left without an effect is still the beginning.
+            Some(_) => all.find(|one| self.state.keys().any(|key| *key == one.key)),
+        }
+    }
+
+    /// The migrations that make up the schema, in order: without baselines that do not hold and what they cover.
+    pub fn effective(&self) -> Vec<&'a Migration> {
+        let baseline = self.baseline();
+        let covered = |one: &Migration| {
+            let by_version = baseline.is_some_and(|baseline| one.key.version <= baseline.key.version);
+            one.key.kind == Kind::Versioned && by_version && !self.state.is_begun(&one.key)
+        };
+        let holds = |one: &&Migration| match one.key.kind {
+            Kind::Baseline => baseline.is_some_and(|baseline| baseline.key == one.key),
+            _ => !covered(one),
+        };
+        self.folder.migrations.iter().filter(holds).collect()
+    }
+
+    /// How a migration stands over all hosts that it is meant for.
+    pub fn standing(&self, migration: &Migration) -> Standing {
+        let traces: Vec<Standing> =
+            self.state.hosts(&migration.key).map(|(_, trace)| trace.standing()).collect();
+        if let Some(standing @ (Standing::InDoubt | Standing::Failed)) = traces.iter().max() {
+            return *standing;
+        }
+        let (mut left, mut done) = (0, 0);
+        for (number, statement) in (1..).zip(&migration.up.statements) {
+            for host in self.hosts_of(statement, &Reading::of(&statement.text)) {
+                match self.is_settled(migration, Direction::Up, number, &host) {
+                    true => done += 1,
+                    false => left += 1,
+                }
+            }
+        }
+        match (left, done) {
+            _ if traces.contains(&Standing::Partial) => Standing::Partial,
+            (0, _) => Standing::Applied,
+            (_, 0) => Standing::Pending,
+            _ => Standing::Partial,
+        }
+    }
+
+    /// The row that counts.
+    pub fn latest(&self, key: &Key, direction: Direction, number: u32, host: &str) -> Option<&'a Record> {
+        self.state.trace(key, host)?.latest(direction, number)
+    }
+
+    fn is_settled(&self, migration: &Migration, direction: Direction, number: u32, host: &str) -> bool {
+        self.latest(&migration.key, direction, number, host).is_some_and(|record| {
+            let current = migration.key.kind != Kind::Repeatable || record.file_sha256 == migration.up.sha256;
+            record.outcome.is_settled() && current
+        })
+    }
+
+    /// Refuses files that were changed after they were run, and rows without a file.
+    ///
+    /// # Errors
+    /// All of them at once.
+    pub fn check(&self) -> Result<(), Error> {
+        let missing: Vec<String> =
+            self.state.keys().filter(|key| self.is_missing(key)).map(ToString::to_string).collect();
+        if !missing.is_empty() {
+            return Err(Error::Missing(missing));
+        }
+        let changed: Vec<String> = self.changed().iter().map(|one| one.file.clone()).collect();
+        if changed.is_empty() { Ok(()) } else { Err(Error::Changed(changed)) }
+    }
+
+    /// Whether it was run and has no file any more. Of a repeatable one that is how it ends.
+    pub fn is_missing(&self, key: &Key) -> bool {
+        key.kind != Kind::Repeatable && self.state.is_begun(key) && self.folder.get(key).is_none()
+    }
+
+    /// Files that are not as they were when they were run. Of one that is not through, what is not done may change.
+    pub fn changed(&self) -> Vec<&'a Migration> {
+        let is_changed = |one: &&Migration| {
+            one.key.kind != Kind::Repeatable
+                && self.state.hosts(&one.key).any(|(_, trace)| match trace.standing() {
+                    Standing::Pending => false,
+                    Standing::Applied => trace.file_sha256().is_some_and(|sha| sha != one.up.sha256),
+                    _ => trace.up.values().filter(|record| record.outcome.is_settled()).any(|record| {
+                        let at = usize::try_from(record.statement).unwrap_or_default().checked_sub(1);
+                        let now = at.and_then(|at| one.up.statements.get(at));
+                        now.is_none_or(|now| now.sha256 != record.statement_sha256)
+                    }),
+                })
+        };
+        self.folder.migrations.iter().filter(is_changed).collect()
+    }
+
+    /// What is to be run forwards: everything, up to a version, or one migration alone.
+    ///
+    /// # Errors
+    /// A value of the environment that is not set or cannot be put in.
+    pub fn up(
+        &self,
+        to: Option<&Version>,
+        only: Option<&Key>,
+        values: &Values,
+    ) -> Result<Vec<Step<'a>>, Error> {
+        let newest = self.newest();
+        let mut steps = Vec::new();
+        for migration in self.effective() {
+            let beyond =
+                to.is_some_and(|to| migration.key.kind == Kind::Repeatable || migration.key.version > *to);
+            if beyond || only.is_some_and(|only| *only != migration.key) {
+                continue;
+            }
+            if self.state.hosts(&migration.key).any(|(_, trace)| !trace.down.is_empty()) {
+                return Err(Error::HalfTakenBack(migration.file.clone()));
+            }
+            let older = migration.key.kind == Kind::Versioned
+                && newest.as_ref().is_some_and(|newest| migration.key.version < *newest);
+            let danger = (older && !self.state.is_begun(&migration.key)).then_some(Danger::OutOfOrder);
+            let mut own = self.steps_of(migration, Direction::Up, values)?;
+            own.iter_mut().for_each(|step| step.dangers.extend(danger));
+            steps.extend(own);
+        }
+        Ok(steps)
+    }
+
+    /// What is to be run to take back: every applied version above this one, or one migration alone; newest first.
+    ///
+    /// # Errors
+    /// One that has no down file, or is not wholly run, and values of the environment as in [`Scope::up`].
+    pub fn down(
+        &self,
+        to: Option<&Version>,
+        only: Option<&Key>,
+        values: &Values,
+    ) -> Result<Vec<Step<'a>>, Error> {
+        let mut steps = Vec::new();
+        for migration in self.folder.migrations.iter().rev() {
+            let beyond = to.is_some_and(|to| migration.key.version <= *to);
+            let is_other = only.is_some_and(|only| *only != migration.key);
+            if migration.key.kind != Kind::Versioned
+                || beyond
+                || is_other
+                || !self.state.is_begun(&migration.key)
+            {
+                continue;
+            }
+            let is_begun = self.state.hosts(&migration.key).any(|(_, trace)| !trace.down.is_empty());
+            if !is_begun && self.standing(migration) != Standing::Applied {
+                return Err(Error::Unfinished(migration.file.clone()));
+            }
+            if migration.down.is_none() {
+                return Err(Error::NoDown(migration.file.clone()));
+            }
+            steps.extend(self.steps_of(migration, Direction::Down, values)?);
+        }
+        Ok(steps)
+    }
+
+    fn newest(&self) -> Option<Version> {
+        let begun = |key: &&Key| key.kind == Kind::Versioned && self.state.is_begun(key);
+        self.state.keys().filter(begun).map(|key| key.version.clone()).max()
+    }
+
+    fn steps_of(
+        &self,
+        migration: &'a Migration,
+        direction: Direction,
+        values: &Values,
+    ) -> Result<Vec<Step<'a>>, Error> {
+        let mut steps = Vec::new();
+        let script = match (direction, &migration.down) {
+            (Direction::Down, Some(down)) => down,
+            _ => &migration.up,
+        };
+        for (number, statement) in (1..).zip(&script.statements) {
+            let reading = Reading::of(&statement.text);
+            let mut hosts = self.hosts_of(statement, &reading);
+            hosts.retain(|host| !self.is_settled(migration, direction, number, host));
+            if direction == Direction::Down {
+                hosts.retain(|host| {
+                    self.state.trace(&migration.key, host).is_some_and(|trace| !trace.up.is_empty())
+                });
+            }
+            if hosts.is_empty() {
+                continue;
+            }
+            let file = migration.file.clone();
+            let filled = values.fill(&statement.text).map_err(|message| Error::Values { file, message })?;
+            let dangers = statement.pragmas.danger.union(&reading.dangers()).copied().collect();
+            let verify = script.verify_of(statement);
+            steps.push(Step {
+                migration,
+                direction,
+                number,
+                statement,
+                reading,
+                filled,
+                hosts,
+                verify,
+                dangers,
+            });
+        }
+        Ok(steps)
+    }
+}
+
+/// Refuses what is dangerous and neither declared in the file nor allowed by name.
+///
+/// # Errors
+/// The first such statement.
+pub fn check_dangers(steps: &[Step<'_>], allowed: &BTreeSet<Danger>) -> Result<(), Error> {
+    for step in steps {
+        let undeclared = |danger: &&Danger| !step.statement.pragmas.danger.contains(danger);
+        // A down file is there to remove things; going down is allowed by name all the same.
+        if let (Direction::Up, Some(danger)) =
+            (step.direction, step.reading.dangers().iter().find(undeclared))
+        {
+            return Err(Error::Undeclared {
+                file: step.file(),
+                line: step.statement.line,
+                danger: *danger,
+                message: "the statement removes something, and the file does not say so",
+            });
+        }
+        if let Some(danger) = step.dangers.iter().find(|danger| !allowed.contains(danger)) {
+            return Err(Error::Danger { file: step.file(), statement: step.number, danger: *danger });
+        }
+    }
+    Ok(())
+}
+
+/// Names a plan: what is run, where, and in which order. Values of the environment are not in it.
+pub fn hash(steps: &[Step<'_>]) -> String {
+    let lines: Vec<String> = steps
+        .iter()
+        .map(|step| {
+            let Step { migration, direction, number, statement, hosts, .. } = step;
+            format!("{} {direction:?} {number} {} {}", migration.key, statement.sha256, hosts.join(","))
+        })
+        .collect();
+    script::sha256(&lines.join("\n")).chars().take(16).collect()
+}

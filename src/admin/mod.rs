@@ -1,0 +1,8 @@
+//! The admin side: care of the tables that the line fills.
+//!
+//! Refuses to know the line: it touches no offsets, reads no topics and shares no memory with it. Everything
+//! that changes something goes through [`command`], and so is authorised and audited, or not run (I9).
+
+pub mod audit;
+pub mod command;
+pub mod migrate;
