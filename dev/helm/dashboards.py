@@ -1,6 +1,6 @@
 """Dashboards, as far as a file can be judged: an id of its own, panels that say what they show, expressions that parse.
 
-Whether their metrics exist is asked by `live`. Knows nothing of what they should show.
+Whether their metrics exist is asked by `rules`. Knows nothing of what they should show, nor of how they are made.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from chart import Failure
 # What Grafana puts in before it asks Prometheus.
 VARIABLE = re.compile(r"\$(?:\{\w+(?::\w+)?\}|\w+)")
 DURATIONS = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "1h"}
+SOURCE = "${datasource}"
+VARIABLES = {"datasource", "namespace", "job"}
 WITHOUT_UNIT = {"row", "text", "dashlist", "logs", "news", "alertlist"}
 
 
@@ -58,6 +60,11 @@ def judge(dashboard: dict) -> None:
             raise Failure(f"{name} has no unit")
         if not panel.get("targets"):
             raise Failure(f"{name} asks for nothing")
+        if panel["type"] == "timeseries" and not all(target.get("legendFormat") for target in panel["targets"]):
+            raise Failure(f"{name} has a line without a name")
+    others = set(re.findall(r'"uid": "([^"]*)"', json.dumps({**dashboard, "uid": SOURCE}))) - {SOURCE}
+    if others:
+        raise Failure(f"{title} names data sources that only some Grafana has: {others}")
     rules = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(expressions(dashboard))]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
@@ -67,16 +74,21 @@ def judge(dashboard: dict) -> None:
 
 def every_one_is_sound() -> None:
     uids = []
+    if not files():
+        raise Failure("there is none")
     for path in files():
         dashboard = json.loads(path.read_text())
         judge(dashboard)
+        absent = VARIABLES - {variable["name"] for variable in dashboard["templating"]["list"]}
+        if absent:
+            raise Failure(f"{path.name} has no variable {', '.join(sorted(absent))}")
         uids.append(dashboard["uid"])
     if len(set(uids)) != len(uids):
         raise Failure(f"uids are there twice: {uids}")
 
 
 def an_unsound_one_is_found() -> None:
-    """There may be no file yet; that the judgement judges is shown all the same."""
+    """That the judgement judges."""
     panel = {
         "type": "stat",
         "title": "Lag",
@@ -89,6 +101,8 @@ def an_unsound_one_is_found() -> None:
         {**panel, "description": ""},
         {**panel, "fieldConfig": {}},
         {**panel, "targets": []},
+        {**panel, "datasource": {"type": "prometheus", "uid": "P1809F7CD0C75ACF3"}},
+        {**panel, "type": "timeseries"},
         {**panel, "targets": [{"expr": "max(penstock_lag_seconds"}]},
     ]
     for panel in wrong:

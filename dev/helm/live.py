@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import catalogue
 import chart
 import image
 import prometheus
@@ -209,7 +211,7 @@ class Story:
         self.lasting.add("PenstockRowsMissing")
         self.fires()
 
-    def every_metric_that_rules_and_dashboards_name_is_there(self) -> None:
+    def every_metric_that_the_rules_name_is_there(self) -> None:
         self.scrapes.take()
         missing = {name for name in rules.metrics() if name not in self.scrapes.labels}
         if missing:
@@ -231,6 +233,18 @@ class Story:
         for name, label, value in rules.states():
             if value not in self.scrapes.values[(name, label)]:
                 raise Failure(f'{name} has no {label}="{value}", only {sorted(self.scrapes.values[(name, label)])}')
+
+    def the_process_exports_what_the_catalogue_says(self) -> None:
+        """Only what was counted yet; there is nothing beside it."""
+        self.scrapes.take()
+        for word, name, text in re.findall(r"^# (HELP|TYPE) (\w+) (.*)$", self.scrapes.text, re.MULTILINE):
+            metric = catalogue.family_of(name)
+            declared = metric.help if word == "HELP" else metric.kind
+            if text != declared:
+                raise Failure(f"{name} says {text}, the catalogue {declared}")
+        for name, labels in self.scrapes.labels.items():
+            if catalogue.series().get(name) != labels:
+                raise Failure(f"{name} has the labels {sorted(labels)}, or is in no catalogue")
 
     def promtool_takes_the_metrics(self) -> None:
         self.scrapes.take()
@@ -285,9 +299,10 @@ ORDER = (
     Story.with_clickhouse_gone_it_lives_and_stays_ready,
     Story.a_refused_configuration_is_told,
     Story.rows_that_somebody_deletes_are_told,
-    Story.every_metric_that_rules_and_dashboards_name_is_there,
+    Story.every_metric_that_the_rules_name_is_there,
     Story.every_label_that_they_name_is_there,
     Story.every_state_that_they_name_is_there,
+    Story.the_process_exports_what_the_catalogue_says,
     Story.promtool_takes_the_metrics,
     Story.it_ends_within_its_grace_period_while_clickhouse_hangs,
     Story.the_next_pod_begins_without_alerts,

@@ -1,6 +1,7 @@
-"""The rules: what promtool says, that every alert is tried, and which metrics and labels they need.
+"""The rules: what promtool says, that every alert is tried, and which metrics and labels they and the dashboards need.
 
-Knows PromQL only as far as to find names in it; whether those exist is asked of a running process by `live`.
+Knows PromQL only as far as to find names in it. Whether what the rules name exists is asked of a running process by
+`live`; dashboards also show what hardly ever happens, so that theirs are looked up in the catalogue.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
+import catalogue
 import chart
 import dashboards
 import yaml
@@ -21,7 +24,7 @@ GROUPING = re.compile(r"\bby \(([^)]*)\)")
 LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 TEMPLATE_LABEL = re.compile(r"\$labels\.(\w+)")
 # Labels that Prometheus gives to a target.
-OF_TARGET = {"job", "pod"}
+OF_TARGET = {"job", "pod", "namespace"}
 SEVERITIES = {"critical", "warning"}
 
 
@@ -39,9 +42,8 @@ def dashboard_expressions() -> Iterator[str]:
 
 
 def expressions() -> list[str]:
-    """Of rules, dashboards, the autoscaler and the notes."""
+    """Of rules, the autoscaler and the notes."""
     found = [rule["expr"] for group in groups() for rule in group["rules"]]
-    found += dashboard_expressions()
     found += [trigger["metadata"]["query"] for trigger in _keda_triggers() if "query" in trigger["metadata"]]
     return found + [(chart.CHART / "templates" / "NOTES.txt").read_text()]
 
@@ -50,10 +52,10 @@ def _keda_triggers() -> list[dict]:
     return chart.render(base="keda").of("ScaledObject")["spec"]["triggers"]
 
 
-def metrics() -> dict[str, set[str]]:
+def metrics(named_by: Iterable[str] | None = None) -> dict[str, set[str]]:
     """Every metric that is named, with the labels that selectors name beside it."""
     found: dict[str, set[str]] = {}
-    for expression in expressions():
+    for expression in expressions() if named_by is None else named_by:
         for name in METRIC.findall(expression):
             found.setdefault(name, set())
         for name, inside in SELECTOR.findall(expression):
@@ -121,7 +123,30 @@ def every_alert_is_in_the_documentation() -> None:
         raise Failure(f"docs/kubernetes.md and the rules differ in {sorted(told ^ set(alerts()))}")
 
 
-def checks(_options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None]]]:
+def every_metric_and_label_is_declared() -> None:
+    for name, labels in metrics([*expressions(), *dashboard_expressions()]).items():
+        known = catalogue.series().get(name)
+        if known is None:
+            raise Failure(f"penstock declares no series {name}")
+        if not labels <= known | OF_TARGET:
+            raise Failure(f"{name} has no label {sorted(labels - known - OF_TARGET)}")
+    for expression in dashboard_expressions():
+        named = {label for name in METRIC.findall(expression) for label in catalogue.series()[name]}
+        grouped = {label.strip() for inside in GROUPING.findall(expression) for label in inside.split(",")}
+        if not grouped <= named | OF_TARGET:
+            raise Failure(f"no metric has {sorted(grouped - named)} of {expression}")
+
+
+def the_binary_was_built_with_the_catalogue(penstock: Path) -> None:
+    """The texts stand in the binary: the catalogue is that of this build, not of a later or an earlier one."""
+    content = penstock.read_bytes()
+    missing = [metric.name for metric in catalogue.families().values() if metric.help.encode() not in content]
+    if missing:
+        raise Failure(f"{penstock} does not know {', '.join(missing)}")
+
+
+def checks(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None]]]:
+    yield "the binary was built with the catalogue", lambda: the_binary_was_built_with_the_catalogue(options.penstock)
     for check in (
         promtool_takes_the_rules,
         the_rules_fire_when_they_should_and_only_then,
@@ -129,6 +154,7 @@ def checks(_options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
         every_alert_says_what_is_wrong_how_badly_and_about_whom,
         every_selector_names_the_job,
         every_alert_is_in_the_documentation,
+        every_metric_and_label_is_declared,
         dashboards.every_one_is_sound,
         dashboards.an_unsound_one_is_found,
     ):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import chart
 import generate
+import panels
 import yaml
 from chart import CHART, CI, MONITORING, NEWEST, OLDEST, Failure
 
@@ -45,6 +46,7 @@ def compare(name: str, found: str, wanted: str) -> None:
 def settle(path: Path, wanted: str, update: bool) -> None:
     """A file that is generated: compared, or written."""
     if update:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(wanted)
     compare(path.name, path.read_text() if path.is_file() else "", wanted)
 
@@ -54,7 +56,7 @@ def generated(options: argparse.Namespace) -> Iterator[Check]:
         files = generate.generate(options.penstock)
     except generate.Failure as failure:
         raise Failure(str(failure)) from failure
-    for path, wanted in files.items():
+    for path, wanted in {**files, **panels.generate()}.items():
         yield path.name, lambda path=path, wanted=wanted: settle(path, wanted, options.update)
 
 
