@@ -218,8 +218,10 @@ def alerts_change_as_the_values_say() -> None:
     same((changed["PenstockThrottled"]["for"], changed["PenstockThrottled"]["labels"]["severity"]), ("1h", "info"))
     same(plain["PenstockThrottled"]["labels"], {"severity": "warning"})
     same(changed["PenstockAbsent"]["labels"], {"severity": "critical", "team": "data"})
-    same(changed["PenstockAbsent"]["annotations"]["runbook_url"], "https://runbooks.example/penstock/PenstockAbsent")
-    same("runbook_url" in plain["PenstockAbsent"]["annotations"], False)
+    same(changed["PenstockAbsent"]["annotations"]["runbook_url"], "https://runbooks.example/penstock/PenstockAbsent.md")
+    same(plain["PenstockAbsent"]["annotations"]["runbook_url"], "docs/runbooks/PenstockAbsent.md")
+    named = alerts("minimal", {"metrics": {"prometheusRule": {"runbookUrl": "https://a.example/?of={name}"}}})
+    same(named["PenstockAbsent"]["annotations"]["runbook_url"], "https://a.example/?of=PenstockAbsent")
     own = {"metrics": {"prometheusRule": {"alerts": {"PenstockAbsent": {"expr": "vector(1)"}}}}}
     same(alerts("minimal", own)["PenstockAbsent"]["expr"], "vector(1)")
 
@@ -244,8 +246,12 @@ def a_dashboard_becomes_a_config_map() -> None:
         if done.returncode != 0:
             raise Failure(done.stderr)
         found = chart.parse(done.stdout).of("ConfigMap", "penstock-dashboard-probe")
-        same(json.loads(found["data"]["probe.json"]), {"title": "{{ legend }}"})
+        link = {"type": "link", "title": "Runbooks", "targetBlank": True}
+        link["url"] = "https://runbooks.example/penstock/README.md"
+        same(json.loads(found["data"]["probe.json"]), {"title": "{{ legend }}", "links": [link]})
         same(found["metadata"]["labels"]["grafana_dashboard"], "1")
+    plain = render({"metrics": {"dashboards": {"enabled": True}}}).of("ConfigMap", "penstock-dashboard-fleet")
+    same(plain["data"]["fleet.json"], (chart.CHART / "files" / "dashboards" / "fleet.json").read_text())
 
 
 def the_network_policy_lets_out_to_the_configured_ports() -> None:

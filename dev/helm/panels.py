@@ -345,7 +345,7 @@ TABLE = Board(
                     "What is promised",
                     ("max by (level) (<delivery_level>) == 1", "{{level}}"),
                     width=6,
-                    note="Worked out at the start. The log of the start has the reasons.",
+                    note="With exactly_once alone; the log of the start has the reasons.",
                 ),
             ),
         ),
@@ -372,7 +372,7 @@ TABLE = Board(
         ("ClickHouse", (*INSERTS, *REPLICAS)),
         ("Quality", (*VERDICTS, REPAIRS, lines("Bytes of dead letters", rate("dlq_bytes_total", "topic")))),
     ),
-    {"table": "delivery_level", "topic": "inserted_rows_total"},
+    {"table": "unknown_fields_total", "topic": "inserted_rows_total"},
 )
 
 

@@ -96,8 +96,8 @@ def every_alert_says_what_is_wrong_how_badly_and_about_whom() -> None:
     for name, rule in alerts().items():
         if rule["labels"].get("severity") not in SEVERITIES:
             raise Failure(f"{name} has no severity of {SEVERITIES}")
-        if set(rule["annotations"]) != {"summary", "description"}:
-            raise Failure(f"{name} needs a summary and a description")
+        if set(rule["annotations"]) != {"summary", "description", "runbook_url"}:
+            raise Failure(f"{name} needs a summary, a description and a runbook")
         named = set(TEMPLATE_LABEL.findall(json.dumps(rule["annotations"])))
         grouped = {label.strip() for inside in GROUPING.findall(rule["expr"]) for label in inside.split(",")}
         recorded = {"topic"} if "penstock:dead_letters" in rule["expr"] else set()

@@ -117,3 +117,12 @@ yes
 {{- .Values.autoscaling.minReplicas -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Where a runbook is read: `{name}` of the address replaced, or `<name>.md` below it. */}}
+{{- define "penstock.runbook" -}}
+{{- if contains "{name}" .url -}}
+{{- .url | replace "{name}" .name -}}
+{{- else -}}
+{{- printf "%s/%s.md" (trimSuffix "/" .url) .name -}}
+{{- end -}}
+{{- end -}}
