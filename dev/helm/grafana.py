@@ -136,6 +136,8 @@ def _thresholds(panel: Panel) -> dict:
 
 
 def _custom(panel: Panel) -> dict:
+    if panel.kind == "table":
+        return {"cellOptions": {"type": "color-text"}}
     if panel.kind != "timeseries":
         return {}
     return {
@@ -180,9 +182,9 @@ def _targets(board: Board, panel: Panel) -> list[dict]:
 
 def _panel(board: Board, panel: Panel) -> dict:
     _check_labels(board, panel)
-    defaults = {"unit": _unit(panel), "thresholds": _thresholds(panel), "custom": _custom(panel), "min": 0}
-    if panel.kind == "stat" and "left" in panel.title:
-        defaults.pop("min")
+    defaults: dict = {"unit": _unit(panel), "thresholds": _thresholds(panel), "custom": _custom(panel)}
+    if panel.kind == "timeseries":
+        defaults["min"] = 0
     if panel.drill:
         defaults["links"] = [{"title": "Open the table's dashboard", "url": DRILL % (panel.drill, panel.drill)}]
     made = {
