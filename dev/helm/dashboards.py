@@ -33,11 +33,16 @@ def panels(node: dict) -> Iterator[dict]:
         yield from panels(panel)
 
 
+def queries(dashboard: dict) -> list[str]:
+    """Of the panels."""
+    found = [target["expr"] for panel in panels(dashboard) for target in panel.get("targets", []) if "expr" in target]
+    return [plain(expression) for expression in found]
+
+
 def expressions(dashboard: dict) -> list[str]:
     """Of panels and annotations, ready for Prometheus; those of variables are in another language."""
-    found = [target["expr"] for panel in panels(dashboard) for target in panel.get("targets", []) if "expr" in target]
-    found += [a["expr"] for a in dashboard.get("annotations", {}).get("list", []) if a.get("expr")]
-    return [plain(expression) for expression in found]
+    annotations = dashboard.get("annotations", {}).get("list", [])
+    return queries(dashboard) + [plain(annotation["expr"]) for annotation in annotations if annotation.get("expr")]
 
 
 def plain(expression: str) -> str:

@@ -7,8 +7,10 @@ Knows PromQL only as far as to find names in it. Whether what the rules name exi
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -137,6 +139,48 @@ def every_metric_and_label_is_declared() -> None:
             raise Failure(f"no metric has {sorted(grouped - named)} of {expression}")
 
 
+def _samples(expression: str) -> Iterator[dict]:
+    """Two of everything that the expression names, under the labels that it asks for."""
+    for name in sorted(set(METRIC.findall(expression))):
+        labels = catalogue.series()[name]
+        selectors = " ".join(inside for found, inside in SELECTOR.findall(expression) if found == name)
+        asked = re.findall(r'(\w+)="(\w+)"', selectors)
+        values = {label: {"x", "y", *(value for of, value in asked if of == label)} for label in labels}
+        values |= {"le": {"1", "+Inf"}} if "le" in labels else {}
+        # A backlog gets smaller; what is one of several is 1; everything else grows.
+        one = labels & {"state", "level", "hash", "version"}
+        course = "1x60" if one else "9000-9x60" if name == "penstock_lag_records" else "1+1x60"
+        for combination in itertools.product(*(sorted(values[label]) for label in sorted(labels))):
+            pairs = {"job": "x", "namespace": "x", "pod": "x", **dict(zip(sorted(labels), combination, strict=True))}
+            inside = ",".join(f'{label}="{value}"' for label, value in pairs.items())
+            yield {"series": f"{name}{{{inside}}}", "values": course}
+    for name in set(re.findall(r"penstock:\w+:\w+", expression)):
+        yield {"series": f'{name}{{job="x"}}', "values": "1x60"}
+
+
+def every_panel_shows_something_where_there_is_something() -> None:
+    tests = [
+        {
+            "name": expression,
+            "interval": "1m",
+            "input_series": list(_samples(expression)),
+            "promql_expr_test": [
+                {
+                    "expr": f"count({expression}) > bool 0",
+                    "eval_time": "1h",
+                    "exp_samples": [{"labels": "{}", "value": 1}],
+                }
+            ],
+        }
+        for path in dashboards.files()
+        for expression in dashboards.queries(json.loads(path.read_text()))
+    ]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        json.dump({"rule_files": [], "tests": tests}, file)
+        file.flush()
+        chart.must(chart.tools() / "bin" / "promtool", "test", "rules", file.name)
+
+
 def the_binary_was_built_with_the_catalogue(penstock: Path) -> None:
     """The texts stand in the binary: the catalogue is that of this build, not of a later or an earlier one."""
     content = penstock.read_bytes()
@@ -155,6 +199,7 @@ def checks(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None
         every_selector_names_the_job,
         every_alert_is_in_the_documentation,
         every_metric_and_label_is_declared,
+        every_panel_shows_something_where_there_is_something,
         dashboards.every_one_is_sound,
         dashboards.an_unsound_one_is_found,
     ):
