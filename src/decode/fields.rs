@@ -9,12 +9,13 @@ use ahash::RandomState;
 use super::fault::{Fault, Result};
 use super::json::keys::{self, Mark};
 use super::json::{Cursor, Keys};
+use super::swar::Beginning;
 
 /// Keys that are predicted; a record with more keys than this has the rest looked up.
 const PREDICTED_MAX: usize = 1024;
 
-/// A text that no key begins with.
-const NEVER: &str = "\n";
+/// What stands in no text.
+const NEVER: &[u8] = b"\xff";
 
 #[derive(Debug)]
 pub struct Fields {
@@ -29,76 +30,11 @@ pub struct Fields {
 #[derive(Debug)]
 struct Field {
     name: Box<str>,
-    written: Written,
-    next: Option<Next>,
+    /// `"name":`, as most producers write it.
+    written: Beginning,
+    /// The same as it follows another field.
+    next: Beginning,
     stamp: u64,
-}
-
-/// `"name":`, as most producers write it, in words to compare eight bytes at a time without a call.
-#[derive(Debug)]
-struct Written {
-    text: Box<[u8]>,
-    words: Box<[u64]>,
-    /// The bytes beyond the whole words, and which bits of a word they fill.
-    tail: u64,
-    mask: u64,
-}
-
-impl Written {
-    fn new(text: Vec<u8>) -> Self {
-        let (words, rest) = text.as_chunks::<8>();
-        let mut tail = [0; 8];
-        let mut mask = [0; 8];
-        for ((tail, mask), byte) in tail.iter_mut().zip(&mut mask).zip(rest) {
-            *tail = *byte;
-            *mask = 0xff;
-        }
-        Written {
-            words: words.iter().map(|word| u64::from_le_bytes(*word)).collect(),
-            tail: u64::from_le_bytes(tail),
-            mask: u64::from_le_bytes(mask),
-            text: text.into(),
-        }
-    }
-
-    #[inline]
-    fn begins(&self, bytes: &[u8]) -> bool {
-        let mut rest = bytes;
-        for word in &self.words {
-            match rest.split_first_chunk::<8>() {
-                Some((chunk, after)) if u64::from_le_bytes(*chunk) == *word => rest = after,
-                _ => return false,
-            }
-        }
-        match rest.first_chunk::<8>() {
-            Some(chunk) => u64::from_le_bytes(*chunk) & self.mask == self.tail,
-            // Too close to the end of the record for a whole word.
-            None => bytes.starts_with(&self.text),
-        }
-    }
-}
-
-/// `,"name":` of at most sixteen bytes, as it follows another field, to compare at once.
-#[derive(Debug)]
-struct Next {
-    text: u128,
-    mask: u128,
-    bytes: usize,
-}
-
-impl Next {
-    fn new(name: &str) -> Option<Self> {
-        let written = format!(",\"{name}\":").into_bytes();
-        let (mut text, mut mask) = ([0; 16], [0; 16]);
-        text.get_mut(..written.len())?.copy_from_slice(&written);
-        mask.get_mut(..written.len())?.fill(0xff);
-        Some(Next { text: u128::from_le_bytes(text), mask: u128::from_le_bytes(mask), bytes: written.len() })
-    }
-
-    #[inline]
-    fn begins(&self, bytes: &[u8]) -> bool {
-        bytes.first_chunk::<16>().is_some_and(|chunk| u128::from_le_bytes(*chunk) & self.mask == self.text)
-    }
 }
 
 /// The way through one object.
@@ -124,9 +60,11 @@ impl Fields {
             .map(|name| {
                 // A name that JSON must escape cannot be compared as written and is always looked up.
                 let plain = !name.contains(|c: char| c < ' ' || c == '"' || c == '\\');
-                let written = if plain { format!("\"{name}\":") } else { NEVER.to_owned() }.into_bytes();
-                let next = plain.then(|| Next::new(&name)).flatten();
-                Field { name: name.into(), written: Written::new(written), next, stamp: 0 }
+                let written =
+                    if plain { format!(",\"{name}\":").into_bytes() } else { [NEVER, NEVER].concat() };
+                let next = Beginning::new(&written);
+                let written = Beginning::new(written.get(1..).unwrap_or_default());
+                Field { written, next, name: name.into(), stamp: 0 }
             })
             .collect();
         let index = fields.iter().enumerate().map(|(n, field)| (field.name.clone(), n)).collect();
@@ -154,13 +92,13 @@ impl Fields {
         let predicted = self.order.get(walk.place).copied().unwrap_or(usize::MAX);
         if walk.place > 0
             && let Some(field) = self.fields.get_mut(predicted)
-            && let Some(next) = field.next.as_ref().filter(|next| next.begins(cursor.rest()))
+            && field.next.begins(cursor.rest())
             && field.stamp != self.object
         {
             field.stamp = self.object;
             walk.place += 1;
             walk.seen += 1;
-            cursor.advance(next.bytes);
+            cursor.advance(field.next.len());
             return Ok(Step::Field(predicted));
         }
         self.next_in_any_form(predicted, walk, cursor, keys)
@@ -188,7 +126,7 @@ impl Fields {
         {
             field.stamp = self.object;
             walk.seen += 1;
-            cursor.advance(field.written.text.len());
+            cursor.advance(field.written.len());
             return Ok(Step::Field(predicted));
         }
         self.look_up(walk, cursor, keys)

@@ -1,4 +1,4 @@
-//! Digits, eight at a time in one machine word.
+//! Digits, eight at a time in one machine word, and what texts begin with, sixteen bytes at a time.
 //!
 //! Refuses to know columns and signs. A word holds the text's first byte lowest.
 
@@ -88,6 +88,42 @@ pub fn hexadecimal(word: u64) -> Option<u32> {
     u32::try_from((pairs | (pairs >> 16)) & 0xffff_ffff).ok()
 }
 
+/// A text that others are asked whether they begin with it, mostly short.
+#[derive(Debug)]
+pub struct Beginning {
+    text: Box<[u8]>,
+    /// The first sixteen bytes, and which bits of them there are.
+    head: u128,
+    mask: u128,
+}
+
+impl Beginning {
+    pub fn new(text: &[u8]) -> Self {
+        let (mut head, mut mask) = ([0; 16], [0; 16]);
+        for ((head, mask), byte) in head.iter_mut().zip(&mut mask).zip(text) {
+            *head = *byte;
+            *mask = 0xff;
+        }
+        let (head, mask) = (u128::from_le_bytes(head), u128::from_le_bytes(mask));
+        Beginning { text: text.into(), head, mask }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    #[inline]
+    pub fn begins(&self, bytes: &[u8]) -> bool {
+        match bytes.first_chunk::<16>() {
+            Some(chunk) if u128::from_le_bytes(*chunk) & self.mask != self.head => false,
+            Some(_) if self.text.len() <= 16 => true,
+            // Longer, or too close to the end of the record for sixteen bytes.
+            _ => bytes.starts_with(&self.text),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -106,6 +142,12 @@ mod tests {
         fn any_bytes_end_at_the_first_that_is_no_digit(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
             let count = bytes.iter().take(8).take_while(|byte| byte.is_ascii_digit()).count();
             prop_assert_eq!(decimal(word(&bytes)).1, count);
+        }
+
+        #[test]
+        fn it_begins_what_it_begins(text in "[a-c]{0,20}", other in "[a-c]{0,20}", whole in any::<bool>()) {
+            let bytes = if whole { format!("{text}{other}") } else { other };
+            prop_assert_eq!(Beginning::new(text.as_bytes()).begins(bytes.as_bytes()), bytes.starts_with(&text));
         }
 
         #[test]

@@ -105,8 +105,8 @@ impl Fast {
     }
 }
 
-fn with<T>((form, checked): (T, bool), wrap: impl Fn(T) -> Form) -> (Form, bool) {
-    (wrap(form), checked)
+fn with<T>((form, tested): (T, bool), wrap: impl Fn(T) -> Form) -> (Form, bool) {
+    (wrap(form), tested)
 }
 
 #[inline]

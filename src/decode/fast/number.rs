@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 
 use crate::columns::builder::Builder;
 use crate::decode::check::Checks;
+use crate::decode::json::number::Short;
 use crate::decode::number::{exact, push_i64};
-use crate::decode::swar::{TENS, digits};
+use crate::decode::swar::TENS;
 
 /// Integers of up to 64 bits.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Integers {
 
     #[inline]
     pub fn read(&self, text: &[u8], to: &mut Builder) -> Option<usize> {
-        let number = Number::read(text)?;
+        let number = Short::read(text)?;
         if number.decimals > 0 || !self.allowed.contains(&number.value) {
             return None;
         }
@@ -59,13 +60,13 @@ pub struct Floats {
 impl Floats {
     pub fn new(checks: Option<&Checks>) -> (Self, bool) {
         let range = checks.map(Checks::float_range);
-        let checked = !matches!(range, Some(None));
-        (Floats { allowed: range.flatten().unwrap_or(f64::NEG_INFINITY..=f64::INFINITY) }, checked)
+        let tested = !matches!(range, Some(None));
+        (Floats { allowed: range.flatten().unwrap_or(f64::NEG_INFINITY..=f64::INFINITY) }, tested)
     }
 
     #[inline]
     pub fn read(&self, text: &[u8]) -> Option<(f64, usize)> {
-        let number = Number::read(text)?;
+        let number = Short::read(text)?;
         let value = exact(number.value.unsigned_abs(), number.digits, number.decimals)?;
         let value = if number.negative { -value } else { value };
         self.allowed.contains(&value).then_some((value, number.bytes))
@@ -87,53 +88,12 @@ impl Decimals {
 
     #[inline]
     pub fn read(&self, text: &[u8], to: &mut Builder) -> Option<usize> {
-        let number = Number::read(text)?;
+        let number = Short::read(text)?;
         if number.digits - number.decimals > self.whole_max {
             return None;
         }
         let missing = TENS.get(self.scale.checked_sub(number.decimals)?)?;
         push_i64(to, number.value.checked_mul(*missing)?).ok()?;
         Some(number.bytes)
-    }
-}
-
-/// A number of at most 18 digits without an exponent.
-struct Number {
-    /// Without the point.
-    value: i64,
-    negative: bool,
-    digits: usize,
-    /// How many of them stand behind the point.
-    decimals: usize,
-    bytes: usize,
-}
-
-impl Number {
-    #[inline]
-    fn read(text: &[u8]) -> Option<Self> {
-        let negative = text.first() == Some(&b'-');
-        let mut bytes = usize::from(negative);
-        let body = text.get(bytes..)?;
-        let (mut value, mut count) = digits(body)?;
-        if count > 1 && body.first() == Some(&b'0') {
-            return None;
-        }
-        bytes += count;
-        let mut decimals = 0;
-        if text.get(bytes) == Some(&b'.') {
-            let (fraction, more) = digits(text.get(bytes + 1..)?)?;
-            if count + more > 18 {
-                return None;
-            }
-            value = value * TENS.get(more)? + fraction;
-            count += more;
-            decimals = more;
-            bytes += more + 1;
-        }
-        if matches!(text.get(bytes), Some(b'e' | b'E')) {
-            return None;
-        }
-        let value = if negative { -value } else { value };
-        Some(Number { value, negative, digits: count, decimals, bytes })
     }
 }

@@ -9,7 +9,7 @@ use crate::decode::check::Checks;
 use crate::decode::json::Cursor;
 use crate::decode::number::push_i64;
 use crate::decode::pattern::Pattern;
-use crate::decode::swar::{TENS, digits};
+use crate::decode::swar::{Beginning, TENS, digits};
 use crate::decode::text;
 use crate::decode::time::{self, TimeType};
 
@@ -57,9 +57,9 @@ impl Times {
     pub fn new(time: TimeType, checks: Option<&Checks>) -> Option<(Self, bool)> {
         let precision = time.subsecond_digits()?.into();
         let rules = checks.map(Checks::time_rules);
-        let checked = !matches!(rules, Some(None));
+        let tested = !matches!(rules, Some(None));
         let (ticks, distance) = rules.flatten().unwrap_or((i64::MIN..=i64::MAX, None));
-        Some((Times { time, precision, ticks, distance, date: ([0; 10], 0) }, checked))
+        Some((Times { time, precision, ticks, distance, date: ([0; 10], 0) }, tested))
     }
 
     #[inline]
@@ -96,7 +96,7 @@ impl Times {
 #[derive(Debug)]
 pub struct Names {
     /// Each as it stands in the text, quotes included.
-    names: Vec<(Box<[u8]>, i64)>,
+    names: Vec<(Beginning, i64)>,
 }
 
 impl Names {
@@ -104,13 +104,14 @@ impl Names {
         let plain = |name: &str| !name.contains(|c: char| c < ' ' || c == '"' || c == '\\');
         let few = names.few()?;
         let names = few.iter().filter(|(name, _)| plain(name));
-        let names = names.map(|(name, value)| (format!("\"{name}\"").into_bytes().into(), i64::from(*value)));
+        let names =
+            names.map(|(name, value)| (Beginning::new(format!("\"{name}\"").as_bytes()), i64::from(*value)));
         Some(Names { names: names.collect() })
     }
 
     #[inline]
     pub fn read(&self, text: &[u8], to: &mut Builder) -> Option<usize> {
-        let (name, value) = self.names.iter().find(|(name, _)| text.starts_with(name))?;
+        let (name, value) = self.names.iter().find(|(name, _)| name.begins(text))?;
         push_i64(to, *value).ok()?;
         Some(name.len())
     }

@@ -5,6 +5,7 @@
 
 use super::Cursor;
 use crate::decode::fault::Result;
+use crate::decode::swar::{self, TENS};
 
 /// A number by its parts, all borrowed from the text.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,48 @@ pub struct Number<'a> {
     pub exponent: i64,
     /// Written without point and exponent.
     pub plain: bool,
+}
+
+/// A number of at most 18 digits without an exponent, which is nearly every one.
+pub struct Short {
+    /// Without the point.
+    pub value: i64,
+    pub negative: bool,
+    pub digits: usize,
+    /// How many of them stand behind the point.
+    pub decimals: usize,
+    pub bytes: usize,
+}
+
+impl Short {
+    /// The number that the text begins with; `None` for what is longer, and for what is none.
+    #[inline]
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let negative = text.first() == Some(&b'-');
+        let mut bytes = usize::from(negative);
+        let body = text.get(bytes..)?;
+        let (mut value, mut count) = swar::digits(body)?;
+        if count > 1 && body.first() == Some(&b'0') {
+            return None;
+        }
+        bytes += count;
+        let mut decimals = 0;
+        if text.get(bytes) == Some(&b'.') {
+            let (fraction, more) = swar::digits(text.get(bytes + 1..)?)?;
+            if count + more > 18 {
+                return None;
+            }
+            value = value * TENS.get(more)? + fraction;
+            count += more;
+            decimals = more;
+            bytes += more + 1;
+        }
+        if matches!(text.get(bytes), Some(b'e' | b'E')) {
+            return None;
+        }
+        let value = if negative { -value } else { value };
+        Some(Short { value, negative, digits: count, decimals, bytes })
+    }
 }
 
 impl<'a> Number<'a> {
@@ -35,32 +78,12 @@ fn digits(bytes: &[u8]) -> usize {
 }
 
 impl<'a> Cursor<'a> {
-    /// A whole number of at most 18 digits without point and exponent, which is nearly every one.
-    /// `None` leaves the cursor where it was.
+    /// A whole number of at most 18 digits, without point and exponent. `None` leaves the cursor where it was.
     #[inline]
     pub fn small_integer(&mut self) -> Option<i64> {
-        let bytes = self.rest();
-        let (negative, body) = match bytes {
-            [b'-', body @ ..] => (true, body),
-            body => (false, body),
-        };
-        let mut value: i64 = 0;
-        let mut count = 0;
-        for byte in body.iter().take(19) {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                break;
-            }
-            value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
-            count += 1;
-        }
-        let next = body.get(count).copied().unwrap_or(0);
-        let leading_zero = count > 1 && body.first() == Some(&b'0');
-        if count == 0 || count > 18 || leading_zero || matches!(next, b'.' | b'e' | b'E') {
-            return None;
-        }
-        self.advance(count + usize::from(negative));
-        Some(if negative { -value } else { value })
+        let short = Short::read(self.rest()).filter(|short| short.decimals == 0)?;
+        self.advance(short.bytes);
+        Some(short.value)
     }
 
     #[inline]

@@ -65,6 +65,14 @@ fn absent_takes_the_default_then_null_then_is_missing() {
 }
 
 #[test]
+fn a_name_that_json_must_escape_is_found_in_every_form_of_a_record() {
+    let quoted = || table(vec![column("a", int(8, true)), column("b\"", int(8, true))]);
+    for text in [r#"{"a":1,"b\"":2}"#, "{\"a\":1,\n\"b\\\"\":2}", "{\"b\\\"\":2 ,\n\n\"a\":1}"] {
+        assert_eq!(decoded(quoted(), text).unwrap(), ["1", "2"], "{text}");
+    }
+}
+
+#[test]
 fn a_value_can_be_read_by_several_columns() {
     let columns = vec![column("a", Type::Json), column("a.b", int(8, true)), column("a", Type::Json)];
     let row = decoded(table(columns), r#"{"a":{"c":[1],"b":2}}"#).unwrap();
