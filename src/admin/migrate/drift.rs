@@ -12,6 +12,7 @@ use super::definition::{Definition, Item, literal};
 use super::error::Error;
 use super::host::Host;
 use super::journal::Direction;
+use super::lock::Lock;
 use super::migrator::Migrator;
 use super::plan::Scope;
 use super::pragma::Target;
@@ -47,10 +48,7 @@ impl Migrator {
     /// # Errors
     /// See [`Error`]; differences are no error but the answer.
     pub async fn drift(&self) -> Result<Drift, Error> {
-        let lock = self.lock(None).await?;
-        let result = Box::pin(self.compare()).await;
-        lock.release().await;
-        result
+        self.locked(None, async |_: &Lock| self.compare().await).await
     }
 
     async fn compare(&self) -> Result<Drift, Error> {

@@ -63,7 +63,7 @@ impl Migrator {
 /// The table whose parts are written again, and which columns of it; none stand for all.
 fn rewritten<'s>(step: &'s Step<'_>) -> Option<(&'s Object, Vec<String>)> {
     let dear = |class| matches!(class, Class::Mutation | Class::Rewrite);
-    match &step.reading.effect {
+    match &step.statement.reading.effect {
         Effect::Alter { object, commands } => {
             let commands: Vec<&Alter> = commands.iter().filter(|command| dear(command.class())).collect();
             let of_columns = [

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::Error;
+use super::journal::Direction;
 use super::script::Script;
 
 /// Longest file that is read.
@@ -125,6 +126,16 @@ pub struct Migration {
     pub file: String,
     pub up: Script,
     pub down: Option<Script>,
+}
+
+impl Migration {
+    /// What is run in this direction.
+    pub fn script(&self, direction: Direction) -> &Script {
+        match (direction, &self.down) {
+            (Direction::Down, Some(down)) => down,
+            _ => &self.up,
+        }
+    }
 }
 
 /// Every migration of a folder, in the order in which they are run.

@@ -45,14 +45,14 @@ pub fn lint(folder: &Folder, target: Target, endpoints: usize) -> Vec<Remark> {
             remarks.push(told(1, (Level::Warning, "no_down", message)));
         }
         for statement in &migration.up.statements {
-            let reading = Reading::of(&statement.text);
+            let reading = &statement.reading;
             let runs_on_all = statement.pragmas.target.unwrap_or(target) == Target::All && endpoints > 1;
             let has_verify = migration.up.verify_of(statement).is_some();
-            let all = danger(statement, &reading)
+            let all = danger(statement, reading)
                 .into_iter()
-                .chain(repetition(migration, &reading, has_verify))
-                .chain(definition(statement, &reading))
-                .chain(reach(&reading, runs_on_all));
+                .chain(repetition(migration, reading, has_verify))
+                .chain(definition(statement, reading))
+                .chain(reach(reading, runs_on_all));
             remarks.extend(all.map(|one| told(statement.line, one)));
         }
     }

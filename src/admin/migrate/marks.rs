@@ -7,13 +7,12 @@ use serde_json::json;
 use super::error::Error;
 use super::files::{Folder, Key, Kind, Migration};
 use super::journal::{Direction, Outcome, Record};
+use super::lock::Lock;
 use super::migrator::Migrator;
 use super::plan::Scope;
 use super::run::Event;
 use super::state::Standing;
-use super::statement::Reading;
 use super::verbs::{Report, version};
-use crate::admin::command;
 
 /// What somebody says of a statement or of a whole migration.
 #[derive(Clone, Debug)]
@@ -33,7 +32,6 @@ impl Migrator {
     /// # Errors
     /// See [`Error`].
     pub async fn baseline(&self, to: &str) -> Result<Report, Error> {
-        self.prepare_databases().await?;
         let work = async {
             let folder = self.folder()?;
             let to = version(Some(&to.to_owned()), &folder)?.unwrap_or_default();
@@ -45,13 +43,7 @@ impl Migrator {
             };
             self.write_marks(&folder, marks, Outcome::Marked, "baseline").await
         };
-        command::run(
-            &self.trail,
-            &self.actor,
-            self.command("migrate.baseline", json!({ "to": to })),
-            Box::pin(work),
-        )
-        .await
+        self.audited("migrate.baseline", json!({ "to": to }), work).await
     }
 
     /// Writes down what somebody knows of a statement or of a whole migration.
@@ -59,7 +51,6 @@ impl Migrator {
     /// # Errors
     /// See [`Error`].
     pub async fn mark(&self, mark: &Mark) -> Result<Report, Error> {
-        self.prepare_databases().await?;
         let details = json!({ "migration": mark.migration, "statement": mark.statement, "host": mark.host, "done": mark.done, "note": mark.note });
         let work = async {
             let folder = self.folder()?;
@@ -68,7 +59,7 @@ impl Migrator {
             let marks = |_: &Scope<'_>| vec![(key, mark.statement, mark.host.clone())];
             self.write_marks(&folder, marks, outcome, &mark.note).await
         };
-        command::run(&self.trail, &self.actor, self.command("migrate.mark", details), Box::pin(work)).await
+        self.audited("migrate.mark", details, work).await
     }
 
     /// Takes files that were changed after they were run as what was run.
@@ -76,15 +67,13 @@ impl Migrator {
     /// # Errors
     /// See [`Error`].
     pub async fn repair(&self) -> Result<Report, Error> {
-        self.prepare_databases().await?;
         let work = async {
             let folder = self.folder()?;
             let marks =
                 |scope: &Scope<'_>| scope.changed().iter().map(|one| (one.key.clone(), None, None)).collect();
             self.write_marks(&folder, marks, Outcome::Marked, "the changed file was accepted").await
         };
-        command::run(&self.trail, &self.actor, self.command("migrate.repair", json!({})), Box::pin(work))
-            .await
+        self.audited("migrate.repair", json!({}), work).await
     }
 
     /// Writes rows for what was not run: which migration, statement and host, each all without one.
@@ -95,8 +84,7 @@ impl Migrator {
         outcome: Outcome,
         note: &str,
     ) -> Result<Report, Error> {
-        let lock = self.lock(None).await?;
-        let work = async {
+        self.locked(None, async |lock: &Lock| {
             let (mut state, hosts) = (self.state().await?, self.host_names());
             let marks = marks(&self.scope(folder, &state, &hosts));
             let mut report = Report::default();
@@ -122,10 +110,8 @@ impl Migrator {
                 }
             }
             Ok(report)
-        };
-        let result = Box::pin(work).await;
-        lock.release().await;
-        result
+        })
+        .await
     }
 }
 
@@ -137,39 +123,17 @@ fn marked(
     host: Option<&str>,
 ) -> Vec<Record> {
     let going_down = scope.state.hosts(&migration.key).any(|(_, trace)| !trace.down.is_empty());
-    let (direction, script) = match &migration.down {
-        Some(down) if going_down => (Direction::Down, down),
-        _ => (Direction::Up, &migration.up),
-    };
+    let direction = if going_down && migration.down.is_some() { Direction::Down } else { Direction::Up };
     let mut records = Vec::new();
-    for (number, one) in (1..).zip(&script.statements) {
-        for name in scope.hosts_of(one, &Reading::of(&one.text)) {
+    for (number, one) in (1..).zip(&migration.script(direction).statements) {
+        for name in scope.hosts_of(one) {
             let is_other = statement.is_some_and(|statement| statement != number);
             if is_other || host.is_some_and(|host| host != name) {
                 continue;
             }
-            let replaces =
-                scope.latest(&migration.key, direction, number, &name).map_or(0, |record| record.seq);
-            records.push(Record {
-                seq: 0,
-                key: migration.key.clone(),
-                name: migration.name.clone(),
-                file: migration.file.clone(),
-                direction,
-                statement: number,
-                statements: scope.statements_on(script, &name),
-                host: name,
-                outcome: Outcome::Marked,
-                query_id: String::new(),
-                started: String::new(),
-                finished: String::new(),
-                error: String::new(),
-                statement_sha256: one.sha256.clone(),
-                file_sha256: script.sha256.clone(),
-                actor: String::new(),
-                replaces,
-                note: String::new(),
-            });
+            let latest = scope.latest(&migration.key, direction, number, &name);
+            let replaces = latest.map_or(0, |record| record.seq);
+            records.push(Record { replaces, ..scope.record(migration, direction, (number, one), &name) });
         }
     }
     records

@@ -3,6 +3,7 @@
 //! Refuses to print and to read the environment: values are handed in.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::shadow::{Coverage, Scratch};
 use super::state::State;
 use super::values::Values;
 use crate::admin::audit::{Place, Trail};
-use crate::admin::command::{Actor, Permission};
+use crate::admin::command::{self, Actor, Command, Permission};
 use crate::clickhouse::{self, quote_identifier};
 use crate::faults::Faults;
 
@@ -105,22 +106,18 @@ impl Migrator {
         self.hosts.first().ok_or_else(|| Error::Answer("there is no endpoint".to_owned()))
     }
 
-    pub(super) fn command(
-        &self,
-        action: &'static str,
-        details: serde_json::Value,
-    ) -> crate::admin::command::Command {
+    fn command(&self, action: &'static str, details: serde_json::Value) -> Command {
         let needs = match action {
             "migrate.down" => Permission::MigrateDown,
             "migrate.mark" | "migrate.baseline" | "migrate.repair" => Permission::MigrateJournal,
             _ => Permission::MigrateUp,
         };
         let resource = self.clickhouse.database.clone();
-        crate::admin::command::Command { action, resource, details, needs }
+        Command { action, resource, details, needs }
     }
 
     /// Makes the database where it is missing: before that nothing can be written down in it either, but to the log.
-    pub(super) async fn prepare_databases(&self) -> Result<(), Error> {
+    async fn prepare_databases(&self) -> Result<(), Error> {
         if !self.actor.may(Permission::MigrateUp) {
             return Ok(());
         }
@@ -154,7 +151,7 @@ impl Migrator {
         }
     }
 
-    pub(super) async fn lock(&self, wait: Option<Duration>) -> Result<Lock, Error> {
+    async fn lock(&self, wait: Option<Duration>) -> Result<Lock, Error> {
         self.journal.create().await?;
         self.locker().take(&self.actor.to_string(), wait.unwrap_or(self.config.lock_wait.0)).await
     }
@@ -166,6 +163,31 @@ impl Migrator {
             Err(Error::ClickHouse(error)) if is_missing(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Does the work under the lock.
+    pub(super) async fn locked<T>(
+        &self,
+        wait: Option<Duration>,
+        work: impl AsyncFnOnce(&Lock) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let lock = self.lock(wait).await?;
+        let result = Box::pin(work(&lock)).await;
+        lock.release().await;
+        result
+    }
+
+    /// The one path of everything that changes something, once there is a database to write it down in.
+    pub(super) fn audited<T>(
+        &self,
+        action: &'static str,
+        details: serde_json::Value,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Pin<Box<impl Future<Output = Result<T, Error>>>> {
+        Box::pin(async move {
+            self.prepare_databases().await?;
+            command::run(&self.trail, &self.actor, self.command(action, details), work).await
+        })
     }
 
     pub(super) async fn state(&self) -> Result<State, Error> {

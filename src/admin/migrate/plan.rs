@@ -6,11 +6,10 @@ use std::collections::BTreeSet;
 
 use super::error::Error;
 use super::files::{Folder, Key, Kind, Migration, Version};
-use super::journal::{Direction, Record};
+use super::journal::{Direction, Outcome, Record};
 use super::pragma::{Danger, Target};
 use super::script::{self, Script, Statement};
 use super::state::{Standing, State};
-use super::statement::Reading;
 use super::values::{Filled, Values};
 
 /// What plans are made from.
@@ -31,7 +30,6 @@ pub struct Step<'a> {
     /// Counted from 1.
     pub number: u32,
     pub statement: &'a Statement,
-    pub reading: Reading,
     pub filled: Filled,
     pub hosts: Vec<String>,
     /// Verify of this statement.
@@ -41,10 +39,7 @@ pub struct Step<'a> {
 
 impl<'a> Step<'a> {
     pub fn script(&self) -> &'a Script {
-        match (self.direction, &self.migration.down) {
-            (Direction::Down, Some(down)) => down,
-            _ => &self.migration.up,
-        }
+        self.migration.script(self.direction)
     }
 
     /// The file that the statement stands in.
@@ -58,18 +53,17 @@ impl<'a> Step<'a> {
 
 impl<'a> Scope<'a> {
     /// Where a statement is run.
-    pub fn hosts_of(&self, statement: &Statement, reading: &Reading) -> Vec<String> {
+    pub fn hosts_of(&self, statement: &Statement) -> Vec<String> {
         let target = statement.pragmas.target.unwrap_or(self.target);
         // With ON CLUSTER the server itself carries it everywhere.
-        let count = if target == Target::One || reading.cluster.is_some() { 1 } else { self.hosts.len() };
+        let count =
+            if target == Target::One || statement.reading.cluster.is_some() { 1 } else { self.hosts.len() };
         self.hosts.iter().take(count).cloned().collect()
     }
 
     /// How many statements of the script are run on the host.
     pub fn statements_on(&self, script: &Script, host: &str) -> u32 {
-        let here = |statement: &&Statement| {
-            self.hosts_of(statement, &Reading::of(&statement.text)).iter().any(|one| one == host)
-        };
+        let here = |statement: &&Statement| self.hosts_of(statement).iter().any(|one| one == host);
         u32::try_from(script.statements.iter().filter(here).count()).unwrap_or(u32::MAX)
     }
 
@@ -80,6 +74,37 @@ impl<'a> Scope<'a> {
             None => all.next(),
             // One that a crash left without an effect is still the beginning.
             Some(_) => all.find(|one| self.state.keys().any(|key| *key == one.key)),
+        }
+    }
+
+    /// A row for the statement with this number on one host, before anybody has done anything with it.
+    pub fn record(
+        &self,
+        migration: &Migration,
+        direction: Direction,
+        (number, statement): (u32, &Statement),
+        host: &str,
+    ) -> Record {
+        let script = migration.script(direction);
+        Record {
+            seq: 0,
+            key: migration.key.clone(),
+            name: migration.name.clone(),
+            file: migration.file.clone(),
+            direction,
+            statement: number,
+            statements: self.statements_on(script, host),
+            host: host.to_owned(),
+            outcome: Outcome::Sent,
+            query_id: String::new(),
+            started: String::new(),
+            finished: String::new(),
+            error: String::new(),
+            statement_sha256: statement.sha256.clone(),
+            file_sha256: script.sha256.clone(),
+            actor: String::new(),
+            replaces: 0,
+            note: String::new(),
         }
     }
 
@@ -106,7 +131,7 @@ impl<'a> Scope<'a> {
         }
         let (mut left, mut done) = (0, 0);
         for (number, statement) in (1..).zip(&migration.up.statements) {
-            for host in self.hosts_of(statement, &Reading::of(&statement.text)) {
+            for host in self.hosts_of(statement) {
                 match self.is_settled(migration, Direction::Up, number, &host) {
                     true => done += 1,
                     false => left += 1,
@@ -245,13 +270,9 @@ impl<'a> Scope<'a> {
         values: &Values,
     ) -> Result<Vec<Step<'a>>, Error> {
         let mut steps = Vec::new();
-        let script = match (direction, &migration.down) {
-            (Direction::Down, Some(down)) => down,
-            _ => &migration.up,
-        };
+        let script = migration.script(direction);
         for (number, statement) in (1..).zip(&script.statements) {
-            let reading = Reading::of(&statement.text);
-            let mut hosts = self.hosts_of(statement, &reading);
+            let mut hosts = self.hosts_of(statement);
             hosts.retain(|host| !self.is_settled(migration, direction, number, host));
             if direction == Direction::Down {
                 hosts.retain(|host| {
@@ -263,19 +284,9 @@ impl<'a> Scope<'a> {
             }
             let file = migration.file.clone();
             let filled = values.fill(&statement.text).map_err(|message| Error::Values { file, message })?;
-            let dangers = statement.pragmas.danger.union(&reading.dangers()).copied().collect();
+            let dangers = statement.pragmas.danger.union(&statement.reading.dangers()).copied().collect();
             let verify = script.verify_of(statement);
-            steps.push(Step {
-                migration,
-                direction,
-                number,
-                statement,
-                reading,
-                filled,
-                hosts,
-                verify,
-                dangers,
-            });
+            steps.push(Step { migration, direction, number, statement, filled, hosts, verify, dangers });
         }
         Ok(steps)
     }
@@ -290,7 +301,7 @@ pub fn check_dangers(steps: &[Step<'_>], allowed: &BTreeSet<Danger>) -> Result<(
         let undeclared = |danger: &&Danger| !step.statement.pragmas.danger.contains(danger);
         // A down file is there to remove things; going down is allowed by name all the same.
         if let (Direction::Up, Some(danger)) =
-            (step.direction, step.reading.dangers().iter().find(undeclared))
+            (step.direction, step.statement.reading.dangers().iter().find(undeclared))
         {
             return Err(Error::Undeclared {
                 file: step.file(),

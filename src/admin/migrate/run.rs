@@ -203,7 +203,7 @@ impl Run<'_> {
         let doubt = Doubt {
             query_id: &sent.query_id,
             started: &sent.started,
-            reading: if is_same { &step.reading } else { &other },
+            reading: if is_same { &step.statement.reading } else { &other },
             verify: step.verify,
             database: self.database,
         };
@@ -213,6 +213,7 @@ impl Run<'_> {
             Found::NotDone(how) => (Outcome::Failed, how),
             Found::Unknown(why) => {
                 let look_at = step
+                    .statement
                     .reading
                     .object()
                     .map_or_else(|| "what it changes".to_owned(), |object| format!("`{object}`"));
@@ -257,23 +258,10 @@ impl Run<'_> {
         let scope = Scope { folder: self.folder, state: &self.state, hosts: &hosts, target: self.target };
         Record {
             seq: self.state.next_seq(),
-            key: step.migration.key.clone(),
-            name: step.migration.name.clone(),
             file: step.file(),
-            direction: step.direction,
-            statement: step.number,
-            statements: scope.statements_on(step.script(), &host.name),
-            host: host.name.clone(),
             outcome,
-            query_id: String::new(),
-            started: String::new(),
-            finished: String::new(),
-            error: String::new(),
-            statement_sha256: step.statement.sha256.clone(),
-            file_sha256: step.script().sha256.clone(),
             actor: self.actor.clone(),
-            replaces: 0,
-            note: String::new(),
+            ..scope.record(step.migration, step.direction, (step.number, step.statement), &host.name)
         }
     }
 
@@ -313,7 +301,7 @@ impl Run<'_> {
 
 /// Whether the error alone says that nothing was carried out: the server did not understand, or was not reached.
 fn had_no_effect(error: &clickhouse::Error, step: &Step<'_>) -> bool {
-    let is_data = matches!(step.reading.effect, Effect::Insert(_));
+    let is_data = matches!(step.statement.reading.effect, Effect::Insert(_));
     error.surely_not_executed()
         || (error.exception().is_some()
             && error.class() == Class::Stop

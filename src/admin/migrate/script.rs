@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::lexer::{Kind, Lexer, Token};
 use super::pragma::Pragmas;
+use super::statement::Reading;
 
 /// What is wrong with a file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Statement {
     pub line: usize,
     /// Its own pragmas with those of the file behind them.
     pub pragmas: Pragmas,
+    /// Of its words, before any value is put in.
+    pub reading: Reading,
     /// Of its tokens, as 64 hexadecimal digits.
     pub sha256: String,
 }
@@ -65,6 +68,7 @@ impl Script {
             let file = head.as_ref().cloned().unwrap_or_default();
             statements.push(Statement {
                 text: piece.statement().to_owned(),
+                reading: Reading::of(piece.statement()),
                 line: line_of(text, first),
                 pragmas: own.within(&file),
                 sha256: checksum(&piece.tokens),

@@ -11,13 +11,12 @@ use super::error::Error;
 use super::estimate::Cost;
 use super::files::{Folder, Migration, Version};
 use super::journal::{Direction, Outcome};
-use super::lock::Lease;
+use super::lock::{Lease, Lock};
 use super::migrator::{Migrator, Options};
 use super::plan::{self, Scope, Step};
 use super::run::Event;
 use super::state::Standing;
 use super::statement::Class;
-use crate::admin::command;
 
 /// How one migration stands.
 #[derive(Clone, Debug, Serialize)]
@@ -109,9 +108,7 @@ impl Migrator {
     /// # Errors
     /// See [`Error`].
     pub async fn initialize(&self) -> Result<(), Error> {
-        self.prepare_databases().await?;
-        let work = Box::pin(self.journal.create());
-        command::run(&self.trail, &self.actor, self.command("migrate.initialize", json!({})), work).await
+        self.audited("migrate.initialize", json!({}), self.journal.create()).await
     }
 
     /// How every migration stands. Changes nothing.
@@ -162,7 +159,7 @@ impl Migrator {
                 statement: step.number,
                 line: step.statement.line,
                 hosts: step.hosts.clone(),
-                class: step.reading.class(),
+                class: step.statement.reading.class(),
                 dangers: step.dangers.iter().map(|danger| danger.name()).collect(),
                 in_doubt: step.hosts.iter().any(in_doubt),
                 cost: self.cost(step).await?,
@@ -215,27 +212,20 @@ impl Migrator {
 
     /// Plans and runs in one direction, under the lock from the first look to the last statement.
     async fn run(&self, folder: &Folder, options: &Options, direction: Direction) -> Result<Report, Error> {
-        self.prepare_databases().await?;
-        let work = async {
-            let lock = self.lock(options.wait).await?;
-            let work = async {
-                let (state, hosts) = (self.state().await?, self.host_names());
-                let scope = self.scope(folder, &state, &hosts);
-                let steps = self.steps(&scope, options, direction)?;
-                let plan = self.check(&scope, &steps, options).await?;
-                let events = self.carry_out(folder, state.clone(), &steps, &lock).await?;
-                Ok(Report { plan, events })
-            };
-            let result = Box::pin(work).await;
-            lock.release().await;
-            result
-        };
+        let work = self.locked(options.wait, async |lock: &Lock| {
+            let (state, hosts) = (self.state().await?, self.host_names());
+            let scope = self.scope(folder, &state, &hosts);
+            let steps = self.steps(&scope, options, direction)?;
+            let plan = self.check(&scope, &steps, options).await?;
+            let events = self.carry_out(folder, state.clone(), &steps, lock).await?;
+            Ok(Report { plan, events })
+        });
         let action = match direction {
             Direction::Up => "migrate.up",
             Direction::Down => "migrate.down",
         };
         let details = json!({ "to": options.to, "only": options.only, "plan": options.plan });
-        command::run(&self.trail, &self.actor, self.command(action, details), Box::pin(work)).await
+        self.audited(action, details, work).await
     }
 
     fn steps<'a>(

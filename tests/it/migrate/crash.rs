@@ -73,15 +73,18 @@ fn killed_before_each_statement_in_turn_each_has_its_effect_once() {
     assert_eq!(undone, "1");
 }
 
+/// A table, and an INSERT that writes row by row into it, with a pause of so many seconds before each.
+fn slow_insert(bench: &Bench, pause_s: f64, rows: u32) {
+    bench.write("V1__t.sql", "CREATE TABLE t (x UInt64, s UInt8) ENGINE = MergeTree ORDER BY x");
+    let settings = "max_block_size=1, max_threads=1, min_insert_block_size_rows=1";
+    let insert = format!("INSERT INTO t SELECT number, sleepEachRow({pause_s}) FROM numbers({rows})");
+    bench.write("V2__slow.sql", &format!("-- penstock: settings={{{settings}}}\n{insert}"));
+}
+
 #[test]
 fn killed_while_a_statement_runs_in_the_server_it_is_waited_for_and_not_sent_again() {
     let bench = impatient(Bench::new());
-    bench.write("V1__t.sql", "CREATE TABLE t (x UInt64, s UInt8) ENGINE = MergeTree ORDER BY x");
-    bench.write(
-        "V2__slow.sql",
-        "-- penstock: settings={max_block_size=1, max_threads=1, min_insert_block_size_rows=1}\n\
-         INSERT INTO t SELECT number, sleepEachRow(0.1) FROM numbers(15)",
-    );
+    slow_insert(&bench, 0.1, 15);
     let mut process = bench.start(json!({}), &["up"]);
     let running = "SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO t SELECT number, sleepEachRow(0.1)%' \
                    AND current_database = 'DB.'";
@@ -119,12 +122,7 @@ fn what_cannot_be_found_out_stops_with_what_to_look_at_and_a_mark_goes_on() {
     let ch = crate::harness::ClickHouse::start_private();
     let mut bench = impatient(Bench::on(&ch, &[&*ch]));
     bench.config = bench.config.set("clickhouse.retry.deadline", "2s");
-    bench.write("V1__t.sql", "CREATE TABLE t (x UInt64, s UInt8) ENGINE = MergeTree ORDER BY x");
-    bench.write(
-        "V2__slow.sql",
-        "-- penstock: settings={max_block_size=1, max_threads=1, min_insert_block_size_rows=1}\n\
-         INSERT INTO t SELECT number, sleepEachRow(0.2) FROM numbers(100)",
-    );
+    slow_insert(&bench, 0.2, 100);
     let mut process = bench.start(json!({}), &["up"]);
     wait_until(DEADLINE, "some rows are in", || {
         bench
