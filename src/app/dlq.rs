@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use super::progress::styled;
 use super::{Error, run, runtime, tables};
 use crate::config::{Config, Loaded};
 use crate::dead_letter::groups::Groups;
@@ -189,12 +190,7 @@ pub fn moment_ms(text: &str, now_ms: i64) -> Result<i64, String> {
 
 /// Hidden where the standard error is no terminal.
 fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records read {per_sec}")
-    {
-        bar.set_style(style);
-    }
-    bar
+    styled(ProgressBar::new(0), "{bar:40} {human_pos}/{human_len} records read {per_sec}")
 }
 
 #[cfg(test)]

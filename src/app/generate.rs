@@ -5,9 +5,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
+use super::progress::styled;
 use super::{Error, connect, runtime};
 use crate::config::Config;
 use crate::generate::clicks::Clicks;
@@ -110,11 +111,7 @@ async fn parquet(
 
 /// A bar on a terminal; nothing elsewhere.
 pub(super) fn bar(count: u64) -> ProgressBar {
-    let bar = ProgressBar::new(count);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {per_sec} {msg}") {
-        bar.set_style(style);
-    }
-    bar
+    styled(ProgressBar::new(count), "{bar:40} {human_pos}/{human_len} {per_sec} {msg}")
 }
 
 /// Once in a while, so that showing costs nothing.

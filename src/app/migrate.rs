@@ -7,8 +7,9 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
+use super::progress::styled;
 use super::{Error, connect, runtime, tables};
 use crate::admin::command::{self, Actor};
 use crate::admin::migrate::{self, Migrator, Setup, Values, lint};
@@ -23,7 +24,7 @@ pub use crate::admin::migrate::lint::{Level, Remark};
 pub use crate::admin::migrate::pragma::Danger;
 pub use crate::admin::migrate::state::Standing;
 pub use crate::admin::migrate::{
-    Cost, Drift, Event, Finding, Mark, Options, Planned, PlannedStatement, Report, Status, StatusLine,
+    Cost, Drift, Event, Finding, Lease, Mark, Options, Planned, PlannedStatement, Report, Status, StatusLine,
     Verified,
 };
 
@@ -60,7 +61,7 @@ impl Session {
         let config = &loaded.config;
         logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
         let runtime = runtime()?;
-        let bar = bar();
+        let bar = styled(ProgressBar::new_spinner(), "{spinner} {pos} statements {elapsed} {msg}");
         let migrator = runtime.block_on(async {
             connect(&without_database(config)).await?.close().await;
             let setup = Setup {
@@ -240,13 +241,4 @@ pub fn dangers(texts: &[String]) -> Result<BTreeSet<Danger>, Error> {
             .ok_or_else(|| Error::WrongUse(anyhow::anyhow!("`{text}` is no danger\nhint: there are {known}")))
     };
     texts.iter().map(parse).collect()
-}
-
-/// Hidden where the standard error is no terminal.
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} statements {elapsed} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

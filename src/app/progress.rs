@@ -27,13 +27,8 @@ impl Progress {
     pub fn start(totals: Arc<Totals>, wanted: Option<bool>) -> Progress {
         let terminal = std::io::stderr().is_terminal();
         let shown = wanted.unwrap_or(terminal);
-        let bar = (shown && terminal).then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
+        let bar = (shown && terminal)
+            .then(|| styled(ProgressBar::new_spinner(), "{spinner} {elapsed_precise} {msg}"));
         let mut progress =
             Progress { totals, started: Instant::now(), plain: shown && !terminal, bar, task: None };
         if shown {
@@ -78,6 +73,14 @@ impl Progress {
             say(&text);
         }
     }
+}
+
+/// The bar as this template shows it. indicatif itself hides it where the standard error is no terminal.
+pub fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 fn say(text: &str) {

@@ -6,10 +6,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::work::Call;
-use super::{Exit, Failure, output};
+use super::{Exit, Failure};
 use crate::app;
 use crate::app::migrate::{
-    Drift, Event, Level, Mark, Options, Planned, PlannedStatement, Report, Session, Standing, Status, dangers,
+    Drift, Event, Lease, Level, Mark, Options, Planned, PlannedStatement, Report, Session, Standing, Status,
+    dangers,
 };
 use crate::units::{ByteSize, Span};
 
@@ -222,9 +223,7 @@ impl Call<'_> {
             .missing
             .iter()
             .for_each(|key| text += &format!("missing    {key}, in the journal without a file\n"));
-        if let Some(holder) = &status.holder {
-            text += &format!("{} migrates since {}\n", holder.owner, holder.since);
-        }
+        text += &holder_line(status.holder.as_ref());
         self.tell(&text, &json!(status))?;
         Ok(match status {
             status if status.differs() => Exit::Differences,
@@ -279,10 +278,7 @@ impl Call<'_> {
         plan.files.iter().for_each(|file| text += &format!("-- written to {}\n", file.display()));
         let value: Value =
             json!({ "statements": plan.statements, "remarks": plan.remarks, "files": plan.files });
-        match self.output {
-            super::Output::Text => output::print(self.out, &text)?,
-            super::Output::Json => output::print_json(self.out, &value)?,
-        }
+        self.tell(&text, &value)?;
         let same = plan.statements.is_empty() && plan.remarks.is_empty();
         Ok(if same || !plan.files.is_empty() { Exit::Done } else { Exit::Differences })
     }
@@ -305,13 +301,16 @@ fn standing(standing: Standing) -> &'static str {
 
 fn planned_text(planned: &Planned) -> String {
     let mut text: String = planned.statements.iter().map(planned_line).collect();
-    if let Some(holder) = &planned.holder {
-        text += &format!("{} migrates since {}\n", holder.owner, holder.since);
-    }
+    text += &holder_line(planned.holder.as_ref());
     match planned.statements.is_empty() {
         true => text + "nothing to do\n",
         false => text + &format!("plan {}\n", planned.hash),
     }
+}
+
+/// Who migrates now, if anybody does.
+fn holder_line(holder: Option<&Lease>) -> String {
+    holder.map(|holder| format!("{} migrates since {}\n", holder.owner, holder.since)).unwrap_or_default()
 }
 
 fn planned_line(one: &PlannedStatement) -> String {

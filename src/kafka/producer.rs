@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -40,8 +41,7 @@ pub struct Placed {
 impl Producer {
     /// `produce_timeout` bounds how long the client itself tries to deliver one message.
     pub fn new(config: &Config, produce_timeout: Duration) -> Result<Producer, Error> {
-        let inner = client::producer(config, produce_timeout).create().map_err(Error::Create)?;
-        Ok(Producer { inner })
+        Producer::with(&client::producer(config, produce_timeout))
     }
 
     /// The same, with another compression, by librdkafka's name of it.
@@ -51,16 +51,18 @@ impl Producer {
         compression: &str,
     ) -> Result<Producer, Error> {
         let mut settings = client::producer(config, produce_timeout);
-        let inner = settings.set("compression.type", compression).create().map_err(Error::Create)?;
-        Ok(Producer { inner })
+        Producer::with(settings.set("compression.type", compression))
     }
 
     /// The same, but each message travels alone: brokers judge the size of whole batches, so that this one
     /// tells whether a message itself is too large.
     pub fn one_by_one(config: &Config, produce_timeout: Duration) -> Result<Producer, Error> {
         let mut settings = client::producer(config, produce_timeout);
-        let inner = settings.set("batch.num.messages", "1").create().map_err(Error::Create)?;
-        Ok(Producer { inner })
+        Producer::with(settings.set("batch.num.messages", "1"))
+    }
+
+    fn with(settings: &ClientConfig) -> Result<Producer, Error> {
+        Ok(Producer { inner: settings.create().map_err(Error::Create)? })
     }
 
     /// Publishes and waits for the acknowledgement. Not cancel-safe: a dropped call may still deliver.
