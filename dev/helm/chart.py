@@ -51,6 +51,15 @@ def must(*command: object, text: str | None = None) -> str:
     return done.stdout
 
 
+def parse_promql(expressions: list[str]) -> None:
+    """Fails unless promtool can read all of them."""
+    made = [{"record": f"parsed:{number}", "expr": expression} for number, expression in enumerate(expressions)]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(yaml.safe_dump({"groups": [{"name": "parsed", "rules": made}]}))
+        file.flush()
+        must(tools() / "bin" / "promtool", "check", "rules", file.name)
+
+
 def template(
     *files: Path, kube: str = NEWEST, apis: tuple[str, ...] = (), chart: Path = CHART
 ) -> subprocess.CompletedProcess:

@@ -1,26 +1,21 @@
-#!/usr/bin/env python3
 """Makes helm/values.schema.json and helm/README.md out of helm/values.yaml and penstock's own schema.
 
 Knows nothing of templates. Every key of values.yaml has a description, every object refuses keys that it does not know
-unless it says `open`, and what lies below `config` is what the binary accepts. `--check` changes nothing and fails when
-the files would change.
+unless it says `open`, and what lies below `config` is what the binary accepts. `dev/test-helm --update generated` writes them.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from chart import CHART, Failure
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-CHART = ROOT / "helm"
 KEY = re.compile(r"^( *)([A-Za-z0-9_.-]+):(?: |$)")
 
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
@@ -37,10 +32,6 @@ each alert means: [docs/kubernetes.md](../docs/kubernetes.md). What to do from o
 | Key | Default | Meaning |
 |---|---|---|
 """
-
-
-class Failure(Exception):
-    """Ends the program with a message."""
 
 
 @dataclass
@@ -172,25 +163,3 @@ def generate(penstock: Path) -> dict[Path, str]:
         CHART / "values.schema.json": make_schema(values, described, config_schema(penstock)),
         CHART / "README.md": make_readme(values, entries, yaml.safe_load((CHART / "Chart.yaml").read_text())),
     }
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--penstock", type=Path, default=ROOT / "target" / "release" / "penstock")
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if something would change")
-    options = parser.parse_args()
-    try:
-        wanted = generate(options.penstock)
-    except (Failure, OSError) as failure:
-        print(f"generate: {failure}", file=sys.stderr)
-        return 1
-    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
-    for path in stale:
-        print(f"generate: {path.relative_to(ROOT)} {'is not up to date' if options.check else 'written'}")
-        if not options.check:
-            path.write_text(wanted[path])
-    return 1 if stale and options.check else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,6 +6,7 @@ that a note here says only how to read the panel.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import grafana
@@ -224,6 +225,14 @@ REPAIRS = lines(
     note="Faults and restarts raise them; in quiet times all are 0.",
 )
 
+WORST_LAG = tile("Worst lag", ("max(<lag_seconds>)", ""), alerts=(("PenstockStalled", 120),))
+THROUGH = tile(
+    "Records in, rows out",
+    (f"sum(rate(<consumed_records_total>{RATE}))", "in"),
+    (f"sum(rate(<inserted_rows_total>{RATE}))", "out"),
+)
+DEAD_LETTERS = tile("Dead letters", (f'sum(rate(<dlq_records_total outcome="ok">{RATE})) * 60', ""), unit="cpm")
+ROWS_MISSING = tile("Rows missing", ("sum(<audit_missing_rows>)", ""), alerts=(("PenstockRowsMissing", 0),))
 FLEET = Board(
     "penstock-fleet",
     "penstock: fleet",
@@ -232,24 +241,15 @@ FLEET = Board(
         (
             "Now",
             (
-                tile("Worst lag", ("max(<lag_seconds>)", ""), alerts=(("PenstockStalled", 120),)),
+                WORST_LAG,
                 tile(
                     "Freshness budget left",
                     (BUDGET_LEFT, ""),
                     unit="percentunit",
                     note="0.1 % of 30 days may be late. Below 0: spent. Needs the chart's recording rules.",
                 ),
-                tile(
-                    "Records in, rows out",
-                    (f"sum(rate(<consumed_records_total>{RATE}))", "in"),
-                    (f"sum(rate(<inserted_rows_total>{RATE}))", "out"),
-                    note="The difference is dead letters, what is filtered, and what is on its way.",
-                ),
-                tile(
-                    "Dead letters",
-                    (f'sum(rate(<dlq_records_total outcome="ok">{RATE})) * 60', ""),
-                    unit="cpm",
-                ),
+                replace(THROUGH, note="The difference is dead letters, what is filtered, and what is on its way."),
+                DEAD_LETTERS,
                 tile(
                     "ClickHouse servers in use",
                     ('sum(max by (endpoint) (<gate_state state="open">))', "open"),
@@ -263,11 +263,7 @@ FLEET = Board(
                     note="As part of the number at which ClickHouse delays inserts.",
                     alerts=(("PenstockPartsPressure", 0.6),),
                 ),
-                tile(
-                    "Rows missing",
-                    ("sum(<audit_missing_rows>)", ""),
-                    alerts=(("PenstockRowsMissing", 0),),
-                ),
+                ROWS_MISSING,
                 tile(
                     "Pods, members",
                     ("count(<build_info>)", "pods"),
@@ -331,16 +327,11 @@ TABLE = Board(
         (
             "Now",
             (
-                tile("Worst lag", ("max(<lag_seconds>)", ""), width=4, alerts=(("PenstockStalled", 120),)),
-                tile(
-                    "Records in, rows out",
-                    (f"sum(rate(<consumed_records_total>{RATE}))", "in"),
-                    (f"sum(rate(<inserted_rows_total>{RATE}))", "out"),
-                    width=5,
-                ),
+                replace(WORST_LAG, width=4),
+                replace(THROUGH, width=5),
                 tile("Bytes out", (f"sum(rate(<inserted_bytes_total>{RATE}))", ""), width=3),
-                tile("Dead letters", (f'sum(rate(<dlq_records_total outcome="ok">{RATE})) * 60', ""), unit="cpm"),
-                tile("Rows missing", ("sum(<audit_missing_rows>)", ""), alerts=(("PenstockRowsMissing", 0),)),
+                DEAD_LETTERS,
+                ROWS_MISSING,
                 tile(
                     "What is promised",
                     ("max by (level) (<delivery_level>) == 1", "{{level}}"),

@@ -125,13 +125,19 @@ def every_alert_is_in_the_documentation() -> None:
         raise Failure(f"docs/kubernetes.md and the rules differ in {sorted(told ^ set(alerts()))}")
 
 
-def every_metric_and_label_is_declared() -> None:
-    for name, labels in metrics([*expressions(), *dashboard_expressions()]).items():
+def are_declared(where: str, named_by: Iterable[str]) -> None:
+    """The metrics and labels that these expressions name."""
+    for name, labels in metrics(named_by).items():
         known = catalogue.series().get(name)
         if known is None:
-            raise Failure(f"penstock declares no series {name}")
+            raise Failure(f"{where}: penstock declares no series {name}")
         if not labels <= known | OF_TARGET:
-            raise Failure(f"{name} has no label {sorted(labels - known - OF_TARGET)}")
+            raise Failure(f"{where}: {name} has no label {sorted(labels - known - OF_TARGET)}")
+
+
+def every_metric_and_label_is_declared() -> None:
+    are_declared("rules", expressions())
+    are_declared("dashboards", dashboard_expressions())
     for expression in dashboard_expressions():
         named = {label for name in METRIC.findall(expression) for label in catalogue.series()[name]}
         grouped = {label.strip() for inside in GROUPING.findall(expression) for label in inside.split(",")}

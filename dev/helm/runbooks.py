@@ -10,14 +10,11 @@ import argparse
 import functools
 import re
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import catalogue
 import chart
 import rules
-import yaml
 from chart import Failure
 
 FOLDER = chart.ROOT / "docs" / "runbooks"
@@ -79,18 +76,9 @@ def every_expression_parses_and_names_what_exists() -> None:
     found = [(path, expression) for path in pages().values() for expression in blocks("promql", path)]
     for path in pages().values():
         found += [(path, text) for text in METRIC_INLINE.findall(path.read_text())]
-    made = [{"record": f"step:{number}", "expr": expression} for number, (_, expression) in enumerate(found)]
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(yaml.safe_dump({"groups": [{"name": "steps", "rules": made}]}))
-        file.flush()
-        chart.must(chart.tools() / "bin" / "promtool", "check", "rules", file.name)
+    chart.parse_promql([expression for _, expression in found])
     for path, expression in found:
-        for name, labels in rules.metrics([expression]).items():
-            if name not in catalogue.series():
-                raise Failure(f"{path.name} asks for {name}, which does not exist")
-            unknown = labels - catalogue.series()[name] - rules.OF_TARGET
-            if unknown:
-                raise Failure(f"{path.name} asks for {name} by {sorted(unknown)}")
+        rules.are_declared(path.name, [expression])
 
 
 def every_recorded_series_is_one() -> None:

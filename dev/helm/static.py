@@ -52,11 +52,7 @@ def settle(path: Path, wanted: str, update: bool) -> None:
 
 
 def generated(options: argparse.Namespace) -> Iterator[Check]:
-    try:
-        files = generate.generate(options.penstock)
-    except generate.Failure as failure:
-        raise Failure(str(failure)) from failure
-    for path, wanted in {**files, **panels.generate()}.items():
+    for path, wanted in {**generate.generate(options.penstock), **panels.generate()}.items():
         yield path.name, lambda path=path, wanted=wanted: settle(path, wanted, options.update)
 
 
