@@ -17,20 +17,31 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList, TopicPartitionListElem};
 
 use super::context::{Context, Notice, acknowledge, count_error};
+use super::native::{self, Batch, Queue};
 use super::{Config, Error, client};
 use crate::record::{Header, Offset, OwnedRecord, Partition, Position, Record, TopicPartition};
 
 /// What one call of [`Consumer::poll`] brought.
 pub enum Event<'a> {
-    Record(Message<'a>),
+    Record(native::Message<'a>),
+    /// This partition was to be read at this offset and is read on at a later one, since the log begins later. Told
+    /// before the first record that it concerns.
+    Jumped(TopicPartition, Offset),
     Notice(Notice),
+    /// Nothing is at hand.
     Idle,
 }
 
-/// One message in librdkafka's buffer.
+/// One message in librdkafka's buffer, as rdkafka polls it.
 pub struct Message<'a>(BorrowedMessage<'a>);
 
 pub struct Consumer {
+    /// What was taken out of librdkafka and not handed over yet. Dropped before the client.
+    batch: Batch<Context>,
+    /// What a message is taken to be large.
+    message_bytes: usize,
+    /// Told before the next record.
+    jumps: BTreeMap<TopicPartition, Offset>,
     inner: Arc<BaseConsumer<Context>>,
     context: Arc<Context>,
     /// Accepted and not released: giving back what librdkafka does not hold would be an error.
@@ -42,6 +53,10 @@ pub struct Consumer {
 /// librdkafka tells the outcome of an asynchronous commit only to a callback that rdkafka's consumer does
 /// not set, so commits are synchronous and the waiting is done off the polling thread.
 pub struct Committer(Arc<BaseConsumer<Context>>);
+
+/// What is taken out of librdkafka at once: enough to share the cost of the call, and little beside a turn of the line.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_MESSAGES_MAX: usize = 256;
 
 /// How long reading a commit back may take.
 const READ_BACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -200,28 +215,66 @@ impl Consumer {
             .map_err(Error::Create)?;
         let context = Arc::clone(inner.context());
         inner.subscribe(topics).map_err(Error::Subscribe)?;
-        Ok(Consumer { inner: Arc::new(inner), context, held: Mutex::default() })
+        let inner = Arc::new(inner);
+        let queue = Queue::new(Arc::clone(&inner)).ok_or(Error::Create(KafkaError::ClientCreation(
+            "librdkafka gave no queue for messages".to_owned(),
+        )))?;
+        Ok(Consumer {
+            batch: Batch::new(queue),
+            message_bytes: BATCH_BYTES,
+            jumps: BTreeMap::new(),
+            inner,
+            context,
+            held: Mutex::default(),
+        })
     }
 
     /// Waits at most `timeout` for the next event. Errors are those that end the membership.
-    pub fn poll(&self, timeout: Duration) -> Result<Event<'_>, Error> {
-        if let Some(notice) = self.context.take() {
-            return Ok(Event::Notice(notice));
+    ///
+    /// Changes of the assignment are told between two batches, so that nothing that was taken before one is handed
+    /// over after it was answered.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Event<'_>, Error> {
+        if self.batch.is_empty() {
+            if let Some(notice) = self.context.take() {
+                return Ok(Event::Notice(notice));
+            }
+            self.refill(timeout)?;
         }
-        let polled = self.inner.poll(timeout);
-        // Looked at last: librdkafka reads on in the new topic at the old offset.
-        refuse_replaced(&self.context)?;
-        match polled {
-            Some(Ok(message)) => Ok(Event::Record(Message(message))),
+        if let Some((source, offset)) = self.jumps.pop_first() {
+            return Ok(Event::Jumped(source, offset));
+        }
+        match self.batch.next() {
+            Some(Ok(message)) => Ok(Event::Record(message)),
             Some(Err(error)) => judge(&error).map(|()| Event::Idle),
             None => Ok(self.context.take().map_or(Event::Idle, Event::Notice)),
         }
     }
 
-    /// Partitions that were to be read at this offset and are read on at a later one, since the log begins later.
-    /// To be asked for each record, before that is looked at.
-    pub fn take_jumps(&self) -> BTreeMap<TopicPartition, Offset> {
-        self.context.take_jumps()
+    /// Takes the next messages, then hears everything else. In this order: librdkafka tells of a topic made anew, and
+    /// of a stretch of the log that is gone, before it reads what comes after that.
+    fn refill(&mut self, timeout: Duration) -> Result<(), Error> {
+        let messages_max = (BATCH_BYTES / self.message_bytes.max(1)).clamp(1, BATCH_MESSAGES_MAX);
+        let bytes = self.batch.take(messages_max, timeout);
+        if let Some(mean) = bytes.checked_div(self.batch.len()) {
+            // Fewer at once as soon as they are larger, more only after a while.
+            self.message_bytes = mean.max(self.message_bytes.midpoint(mean));
+        }
+        while self.batch.queue().has_others() {
+            match self.inner.poll(Duration::ZERO) {
+                Some(Err(error)) => judge(&error)?,
+                // Its place in the order is not known any more.
+                Some(Ok(message)) => {
+                    let (topic, partition) = (message.topic(), message.partition());
+                    return Err(Error::Fatal(format!(
+                        "a message of {topic}/{partition} came by the group's queue"
+                    )));
+                }
+                None => {}
+            }
+        }
+        refuse_replaced(&self.context)?;
+        self.jumps.append(&mut self.context.take_jumps());
+        Ok(())
     }
 
     /// Starts fetching newly assigned partitions from the group's offsets.
@@ -240,6 +293,7 @@ impl Consumer {
             if let Some(offset) = offset {
                 element.set_offset(KafkaOffset::Offset(offset.0)).map_err(failed())?;
             }
+            self.batch.queue().lead(source).map_err(failed())?;
         }
         acknowledge(&self.inner, &list, true).map_err(failed())?;
         self.context.unanswered.lock().take();

@@ -52,7 +52,6 @@ pub struct Context {
     pub(super) replaced: OnceLock<String>,
     /// Partitions whose next record lies behind a stretch that the log has lost, with where that begins.
     jumps: Mutex<BTreeMap<TopicPartition, Offset>>,
-    has_jumps: AtomicBool,
     /// Bytes of the longest text of a commit that the brokers were found to keep.
     pub(super) text_kept: AtomicUsize,
 }
@@ -71,9 +70,6 @@ impl Context {
 
     /// Where the log was found to begin later than at the offset that was asked for, since the last call.
     pub(super) fn take_jumps(&self) -> BTreeMap<TopicPartition, Offset> {
-        if !self.has_jumps.swap(false, Ordering::AcqRel) {
-            return BTreeMap::new();
-        }
         std::mem::take(&mut *self.jumps.lock())
     }
 
@@ -117,7 +113,6 @@ impl ClientContext for Context {
         }
         if let Some((source, offset)) = jumped(message) {
             self.jumps.lock().insert(source, offset);
-            self.has_jumps.store(true, Ordering::Release);
         }
         DefaultClientContext.log(level, facility, message);
     }

@@ -9,6 +9,8 @@ pub mod config;
 pub mod consumer;
 pub mod context;
 pub mod group;
+#[allow(unsafe_code, reason = "its head says why it is sound")]
+mod native;
 pub mod producer;
 pub mod scan;
 pub mod span;

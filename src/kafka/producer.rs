@@ -1,10 +1,13 @@
 //! Publishing with the broker's acknowledgement.
 //!
 //! Refuses to know what is published. A message counts as taken only when all in-sync replicas have it;
-//! the idempotent producer keeps its own retries from doubling it.
+//! the idempotent producer keeps its own retries from doubling it. It connects with its first message: most members
+//! never have a dead letter, and an idle client still costs threads and connections.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
@@ -13,10 +16,11 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use super::{Config, Error, client};
 use crate::record::{Header, Offset, Partition};
 
-/// Cheap to clone.
+/// Cheap to clone; all clones are one client.
 #[derive(Clone)]
 pub struct Producer {
-    inner: FutureProducer,
+    settings: Arc<ClientConfig>,
+    inner: Arc<Mutex<Option<FutureProducer>>>,
 }
 
 /// A message to publish, borrowed until it is in the client's queue.
@@ -61,8 +65,20 @@ impl Producer {
         Producer::with(settings.set("batch.num.messages", "1"))
     }
 
+    /// Settings that librdkafka does not know or take are told here.
     fn with(settings: &ClientConfig) -> Result<Producer, Error> {
-        Ok(Producer { inner: settings.create().map_err(Error::Create)? })
+        settings.create_native_config().map_err(Error::Create)?;
+        Ok(Producer { settings: Arc::new(settings.clone()), inner: Arc::default() })
+    }
+
+    fn client(&self) -> Result<FutureProducer, Error> {
+        let mut inner = self.inner.lock();
+        if let Some(client) = &*inner {
+            return Ok(client.clone());
+        }
+        let client: FutureProducer = self.settings.create().map_err(Error::Create)?;
+        *inner = Some(client.clone());
+        Ok(client)
     }
 
     /// Publishes and waits for the acknowledgement. Not cancel-safe: a dropped call may still deliver.
@@ -93,7 +109,8 @@ impl Producer {
                     .fold(all, |all, (key, value)| all.insert(KafkaHeader { key, value: value.as_deref() })),
             );
         }
-        let delivery = self.inner.send_result(record).map_err(|(error, _)| match error {
+        let client = self.client().map_err(Refusal::Failed)?;
+        let delivery = client.send_result(record).map_err(|(error, _)| match error {
             KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Refusal::QueueFull,
             other => Refusal::Failed(refused(outgoing.topic, &other)),
         })?;
@@ -111,7 +128,8 @@ impl Producer {
 
     /// Waits until everything in the queue is delivered or given up. Blocks: not for async code.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
-        self.inner
+        let Some(client) = self.inner.lock().clone() else { return Ok(()) };
+        client
             .flush(timeout)
             .map_err(|source| Error::Operation { operation: "flushing the producer", source })
     }

@@ -138,11 +138,9 @@ impl Worker {
                 Event::Record(message) => {
                     let record = message.record();
                     bytes_left -= record.bytes();
-                    for (source, offset) in self.consumer.take_jumps() {
-                        self.line.jumped(&source, offset);
-                    }
                     self.line.accept(&record, || message.to_owned(), now)?;
                 }
+                Event::Jumped(source, offset) => self.line.jumped(&source, offset),
                 Event::Notice(notice) => self.notice(notice, now)?,
                 Event::Idle => break,
             }

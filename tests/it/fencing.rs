@@ -64,7 +64,7 @@ impl Member {
                 self.asked.extend(partitions.iter().cloned());
                 self.heard.push(Notice::Revoked { partitions, lost });
             }
-            Event::Notice(Notice::Progress(_)) | Event::Record(_) | Event::Idle => {}
+            Event::Notice(Notice::Progress(_)) | Event::Record(_) | Event::Jumped(..) | Event::Idle => {}
         }
     }
 

@@ -236,6 +236,21 @@ fn modules_import_downward_only() {
 }
 
 #[test]
+fn unsafe_code_has_one_home() {
+    let home = Path::new("src/kafka/native.rs");
+    let allowing: Vec<_> = ["src", "tests", "benches"]
+        .into_iter()
+        .flat_map(sources)
+        .filter(|(_, text)| {
+            text.contains(&["unsafe_", "code"].concat()) || text.contains(&["unsafe", " {"].concat())
+        })
+        .map(|(path, _)| path)
+        .collect();
+    // The module is allowed it where it is declared.
+    assert_eq!(allowing, [Path::new("src/kafka/mod.rs"), home]);
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     let mut faults = Vec::new();
     let words = [
