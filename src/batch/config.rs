@@ -38,7 +38,7 @@ impl Default for Config {
         Config {
             rows_max: 100_000,
             bytes_max: ByteSize::mib(32),
-            age_max: Span::secs(1),
+            age_max: Span::millis(750),
             in_flight_max: 4,
             inserts_per_second_max: None,
             partition_keys_max: 50,

@@ -9,8 +9,8 @@ use arrow_array::RecordBatch;
 use bytes::Bytes;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
-use super::config::Compression;
-use super::native;
+use super::config::{Compression, Format};
+use super::{arrow_stream, native};
 
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -34,13 +34,20 @@ pub struct Body {
 ///
 /// # Errors
 /// A batch that does not fit its own schema.
-pub fn encode(head: &[u8], batch: &RecordBatch, compression: Compression) -> Result<Body, native::Error> {
+pub fn encode(
+    head: &[u8],
+    batch: &RecordBatch,
+    (format, compression): (Format, Compression),
+) -> Result<Body, native::Error> {
     // Room for all of it, which is given back, takes less than growing: that holds old and new at a time.
     let room = Vec::with_capacity(head.len() + native::size_hint(batch) + FRAME_BYTES);
     let mut encoder = Encoder::new(compression, room).map_err(native::Error::Compress)?;
     encoder.write_all(head).map_err(native::Error::Compress)?;
     let mut out = Out::new(&mut encoder);
-    native::write(batch, &mut out)?;
+    match format {
+        Format::Native => native::write(batch, &mut out)?,
+        Format::ArrowStream => arrow_stream::write(batch, &mut out)?,
+    }
     let raw_bytes = out.finish().map_err(native::Error::Compress)?;
     let mut bytes = encoder.finish().map_err(native::Error::Compress)?;
     bytes.shrink_to_fit();
@@ -112,14 +119,14 @@ impl<'w> Out<'w> {
 
     /// Bytes written in all.
     pub fn finish(mut self) -> io::Result<u64> {
-        self.flush();
+        self.empty();
         self.written
     }
 
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
         if CHUNK_BYTES <= bytes.len() {
-            self.flush();
+            self.empty();
             write(self.writer, &mut self.written, bytes);
         } else {
             self.make_room(bytes.len());
@@ -168,13 +175,25 @@ impl<'w> Out<'w> {
     #[inline]
     fn make_room(&mut self, bytes: usize) {
         if CHUNK_BYTES < self.chunk.len() + bytes {
-            self.flush();
+            self.empty();
         }
     }
 
-    fn flush(&mut self) {
+    fn empty(&mut self) {
         write(self.writer, &mut self.written, &self.chunk);
         self.chunk.clear();
+    }
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes(bytes);
+        Ok(bytes.len())
+    }
+
+    /// Whatever failed is told by [`Out::finish`].
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -221,12 +240,12 @@ mod tests {
             (batch(0..3, &long), true),
             (batch((0..200_000).map(|_| rand::random()), ""), false),
         ] {
-            let plain = encode(b"head\n", &batch, Compression::None).unwrap();
+            let plain = encode(b"head\n", &batch, (Format::Native, Compression::None)).unwrap();
             let block = native::encode(&batch).unwrap();
             assert_eq!(plain.raw_bytes, u64::try_from(block.len()).unwrap());
             assert_eq!(plain.bytes, [b"head\n", block.as_ref()].concat());
             for compression in [Compression::Lz4, Compression::Zstd] {
-                let frame = encode(b"head\n", &batch, compression).unwrap();
+                let frame = encode(b"head\n", &batch, (Format::Native, compression)).unwrap();
                 assert_eq!(frame.raw_bytes, plain.raw_bytes);
                 let most = if saves { plain.bytes.len() / 2 } else { plain.bytes.len() + FRAME_BYTES };
                 assert!(frame.bytes.len() <= most, "{compression:?}: {}", frame.bytes.len());
@@ -238,7 +257,10 @@ mod tests {
                     _ => zstd::Decoder::new(frame.bytes.as_ref()).unwrap().read_to_end(&mut back).unwrap(),
                 };
                 assert_eq!(back, plain.bytes, "{compression:?}");
-                assert_eq!(encode(b"head\n", &batch, compression).unwrap().bytes, frame.bytes);
+                assert_eq!(
+                    encode(b"head\n", &batch, (Format::Native, compression)).unwrap().bytes,
+                    frame.bytes
+                );
             }
         }
     }

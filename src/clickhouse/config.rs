@@ -32,6 +32,8 @@ pub struct Config {
     pub balance: balance::Strategy,
     /// Compression of inserts and of results.
     pub compression: Compression,
+    /// How the rows of an insert are written.
+    pub insert_format: Format,
     /// Longest wait for name resolution, connection and TLS handshake together.
     pub connect_timeout: Span,
     /// Longest wait for the whole answer to a query.
@@ -65,6 +67,7 @@ impl Default for Config {
             tls: Tls::default(),
             balance: balance::Strategy::default(),
             compression: Compression::default(),
+            insert_format: Format::default(),
             connect_timeout: Span::secs(3),
             request_timeout: Span::secs(30),
             insert_timeout: Span::secs(60),
@@ -148,6 +151,27 @@ pub enum Compression {
     /// Smaller bodies than `lz4` for more CPU: for slow or metered networks.
     Zstd,
     None,
+}
+
+/// What an insert's rows are sent as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Blocks as ClickHouse itself keeps them: the cheapest for both sides.
+    #[default]
+    Native,
+    /// An Arrow IPC stream, for what stands between and reads Arrow but no Native blocks.
+    ArrowStream,
+}
+
+impl Format {
+    /// What ClickHouse calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Native => "Native",
+            Format::ArrowStream => "ArrowStream",
+        }
+    }
 }
 
 impl Compression {

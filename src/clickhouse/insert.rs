@@ -111,7 +111,8 @@ impl Client {
             let endpoint = String::new();
             return Ok(Inserted { attempts: 0, endpoint, bytes_raw: 0, duplicates_possible: false });
         }
-        let request = Arc::new(Request::new(insert, self.config().compression).await?);
+        let request =
+            Arc::new(Request::new(insert, (self.config().insert_format, self.config().compression)).await?);
         let _in_flight = InFlight::new(&insert.table);
         let unknown = AtomicBool::new(false);
         let classify = |error: &Error| note(insert, error, &unknown);

@@ -14,6 +14,7 @@
 //! | which servers there are, and whom to ask next | `members`, [`balance`], [`gate`], [`breaker`], [`health`] |
 
 pub mod address;
+mod arrow_stream;
 pub mod balance;
 mod body;
 pub mod breaker;
@@ -52,7 +53,7 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, timeout_at};
 
 pub use class::Class;
-pub use config::{Compression, Config, Tls};
+pub use config::{Compression, Config, Format, Tls};
 pub use endpoint::{EndpointHealth, EndpointStatistics};
 pub use error::Error;
 pub use insert::{BEGIN_MAX, Insert, Inserted, Quorum};

@@ -33,6 +33,8 @@ pub enum Error {
     Nulls { column: String, text: &'static str },
     #[error("rows cannot be taken out of the batch: {0}")]
     Select(#[from] arrow_schema::ArrowError),
+    #[error("the batch cannot be written as an Arrow stream: {0}")]
+    Stream(#[source] arrow_schema::ArrowError),
     #[error("the block cannot be compressed: {0}")]
     Compress(std::io::Error),
 }

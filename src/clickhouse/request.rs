@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 use bytes::Bytes;
 
-use super::config::Compression;
+use super::config::{Compression, Format};
 use super::error::Error;
 use super::insert::Insert;
 use super::{body, native, sql, transport};
@@ -41,35 +41,36 @@ impl Request {
     ///
     /// # Errors
     /// A batch that does not fit its own schema.
-    pub async fn new(insert: &Insert, compression: Compression) -> Result<Request, Error> {
-        let (statement, batch) = (statement(insert)?, insert.batch.clone());
-        let encoding = tokio::task::spawn_blocking(move || encode(statement, &batch, compression));
+    pub async fn new(insert: &Insert, encoding: (Format, Compression)) -> Result<Request, Error> {
+        let (statement, batch) = (statement(insert, encoding.0)?, insert.batch.clone());
+        let encoding = tokio::task::spawn_blocking(move || encode(statement, &batch, encoding));
         // Only the end of the runtime cancels it.
         encoding.await.map_err(|_| Error::Closed)?
     }
 }
 
-fn encode(statement: String, batch: &RecordBatch, compression: Compression) -> Result<Request, Error> {
+fn encode(statement: String, batch: &RecordBatch, encoding: (Format, Compression)) -> Result<Request, Error> {
     let query_bytes_max = (QUERY_BYTES_USUAL < statement.len()).then(|| statement.len().saturating_mul(2));
     let in_address = transport::encoded_len(&statement) <= STATEMENT_BYTES_MAX;
     // At the head of the body the data begins on the next line.
     let head = if in_address { String::new() } else { format!("{statement}\n") };
-    let body = body::encode(head.as_bytes(), batch, compression)?;
+    let body = body::encode(head.as_bytes(), batch, encoding)?;
     let statement = in_address.then_some(statement);
     Ok(Request { statement, body: body.bytes, bytes_raw: body.raw_bytes, query_bytes_max })
 }
 
 /// The INSERT. With a deadline the rows pass a condition that the server works out once, before the first
 /// row: it lets all of them through or throws.
-fn statement(insert: &Insert) -> Result<String, Error> {
+fn statement(insert: &Insert, format: Format) -> Result<String, Error> {
+    let format = format.name();
     let schema = insert.batch.schema_ref();
     let columns: Vec<String> = schema.fields().iter().map(|f| sql::quote_identifier(f.name())).collect();
     let target = sql::qualified(insert.database.as_deref(), &insert.table);
     let head = format!("INSERT INTO {target} ({})", columns.join(", "));
     Ok(match insert.begin_before {
-        None => format!("{head} FORMAT Native"),
+        None => format!("{head} FORMAT {format}"),
         Some(_) => format!(
-            "{head} SELECT * FROM input({}) WHERE NOT throwIf(now() > toDateTime({{{BEGIN}:UInt32}}), {}) FORMAT Native",
+            "{head} SELECT * FROM input({}) WHERE NOT throwIf(now() > toDateTime({{{BEGIN}:UInt32}}), {}) FORMAT {format}",
             sql::quote_string(&structure(schema)?),
             sql::quote_string(DEADLINE_MESSAGE),
         ),
@@ -111,17 +112,20 @@ mod tests {
 
     #[test]
     fn names_and_types_stand_in_the_statement_as_they_are_meant() {
-        assert_eq!(statement(&insert(1)).unwrap(), r"INSERT INTO `d`.`t` (`c\`0`) FORMAT Native");
+        assert_eq!(
+            statement(&insert(1), Format::Native).unwrap(),
+            r"INSERT INTO `d`.`t` (`c\`0`) FORMAT Native"
+        );
         let late = Insert { begin_before: Some(tokio::time::Instant::now()), ..insert(1) };
         let text = r"INSERT INTO `d`.`t` (`c\`0`) SELECT * FROM input('`c\\`0` Enum8(\'it\\\'s\' = 1)') WHERE NOT throwIf(now() > toDateTime({begin_before:UInt32}), 'penstock deadline') FORMAT Native";
-        assert_eq!(statement(&late).unwrap(), text);
+        assert_eq!(statement(&late, Format::Native).unwrap(), text);
     }
 
     #[tokio::test]
     async fn a_long_statement_heads_the_body() {
-        let short = Request::new(&insert(1), Compression::None).await.unwrap();
+        let short = Request::new(&insert(1), (Format::Native, Compression::None)).await.unwrap();
         assert!(short.statement.is_some() && short.query_bytes_max.is_none());
-        let long = Request::new(&insert(20_000), Compression::None).await.unwrap();
+        let long = Request::new(&insert(20_000), (Format::Native, Compression::None)).await.unwrap();
         assert!(long.statement.is_none() && long.body.starts_with(b"INSERT INTO `d`.`t` (`c\\`0`, "));
         assert!(long.query_bytes_max.is_some());
         let data = native::encode(&insert(20_000).batch).unwrap();

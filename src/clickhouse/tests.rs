@@ -265,7 +265,10 @@ async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address(
         assert!(!request.target.contains("ann") && !request.target.contains("hunter2"), "{}", request.target);
         assert!(request.parameter("query_id").unwrap().starts_with("run-7-"));
         assert_eq!(request.parameter("database"), Some("default"));
-        assert_eq!(request.body, body::encode(b"", &insert.batch, compression).unwrap().bytes);
+        assert_eq!(
+            request.body,
+            body::encode(b"", &insert.batch, (Format::Native, compression)).unwrap().bytes
+        );
     }
     let control =
         Config { password: Some(crate::units::Secret::new("a\nb".to_owned())), ..Config::default() };

@@ -33,17 +33,10 @@ impl WireType {
 }
 
 fn parse(name: &str, depth: usize) -> Result<WireType, String> {
-    let name = name.trim();
     if depth > DEPTH_MAX {
         return Err(format!("the type nests deeper than {DEPTH_MAX} levels"));
     }
-    let (head, args) = match name.split_once('(') {
-        Some((head, rest)) => {
-            let args = rest.strip_suffix(')').ok_or_else(|| format!("`{name}` lacks a closing bracket"))?;
-            (head.trim(), split(args))
-        }
-        None => (name, Vec::new()),
-    };
+    let (head, args) = head(name)?;
     if let Some(width) = width(head, &args) {
         return Ok(WireType::Fixed(width));
     }
@@ -64,10 +57,22 @@ fn parse(name: &str, depth: usize) -> Result<WireType, String> {
             }
         }
         "Tuple" => {
-            let parts = args.iter().map(|arg| parse(element(arg), depth + 1));
+            let parts = args.iter().map(|arg| parse(element(arg).1, depth + 1));
             parts.collect::<Result<Vec<_>, _>>().map(WireType::Tuple)
         }
         _ => Err(format!("the type `{name}` is not known on the wire")),
+    }
+}
+
+/// The word that a type's name begins with, and what stands in its brackets.
+pub(super) fn head(name: &str) -> Result<(&str, Vec<&str>), String> {
+    let name = name.trim();
+    match name.split_once('(') {
+        Some((head, rest)) => {
+            let args = rest.strip_suffix(')').ok_or_else(|| format!("`{name}` lacks a closing bracket"))?;
+            Ok((head.trim(), split(args)))
+        }
+        None => Ok((name, Vec::new())),
     }
 }
 
@@ -116,16 +121,18 @@ fn split(args: &str) -> Vec<&str> {
     parts
 }
 
-/// The type of a tuple's element, whether it has a name (`a UInt8`) or not.
-fn element(arg: &str) -> &str {
+/// The name of a tuple's element, if it has one (`a UInt8`), and its type.
+pub(super) fn element(arg: &str) -> (Option<&str>, &str) {
     let arg = arg.trim();
     if let Some(rest) = arg.strip_prefix('`') {
-        return rest.split_once('`').map_or(arg, |(_, ty)| ty);
+        return rest.split_once('`').map_or((None, arg), |(name, ty)| (Some(name), ty));
     }
     let word = arg.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(arg.len());
     match arg.split_at_checked(word) {
-        Some((_, rest)) if rest.starts_with(' ') && !rest.trim_start().starts_with('(') => rest,
-        _ => arg,
+        Some((name, rest)) if rest.starts_with(' ') && !rest.trim_start().starts_with('(') => {
+            (Some(name), rest)
+        }
+        _ => (None, arg),
     }
 }
 

@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, FixedSizeBinaryArray};
 use arrow_buffer::Buffer;
 
 use super::nulls::Nulls;
-use super::{COLUMN_BYTES_MAX, Error, Full};
+use super::{COLUMN_BYTES_MAX, Error, Full, hand_over};
 
 #[derive(Debug)]
 pub struct Bytes {
@@ -91,8 +91,7 @@ impl Bytes {
     }
 
     pub fn finish(&mut self) -> Result<ArrayRef, Error> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = Buffer::from_vec(std::mem::replace(&mut self.values, next));
+        let values = Buffer::from_vec(hand_over(&mut self.values));
         let rows = std::mem::take(&mut self.rows);
         let width = i32::try_from(self.width).map_err(|_| Error::Width(self.width))?;
         let nulls = self.nulls.finish();

@@ -177,6 +177,15 @@ impl Columns {
     }
 }
 
+/// The values of a batch that is closed, with room for as many in their place. Spare room is given back first: nobody
+/// counts it, and a closed batch may wait for long.
+fn hand_over<T>(values: &mut Vec<T>) -> Vec<T> {
+    let next = Vec::with_capacity(values.len());
+    let mut closed = std::mem::replace(values, next);
+    closed.shrink_to_fit();
+    closed
+}
+
 fn fields(name: &str, ty: &Type) -> Vec<Field> {
     let with_wire =
         |field: Field, wire: String| field.with_metadata(HashMap::from([(WIRE_TYPE.to_owned(), wire)]));

@@ -10,7 +10,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Fields};
 
 use super::builder::Builder;
-use super::{COLUMN_BYTES_MAX, Error, Full};
+use super::{COLUMN_BYTES_MAX, Error, Full, hand_over};
 
 /// Rows that are runs of elements. Array has one child; Map has one, a tuple of key and value; Nested has
 /// one child per field, all of one length.
@@ -85,9 +85,8 @@ impl List {
 
     /// One array per child.
     pub fn finish(&mut self, fields: &[Field]) -> Result<Vec<ArrayRef>, Error> {
-        let mut next = Vec::with_capacity(self.offsets.len());
-        next.push(0);
-        let offsets = std::mem::replace(&mut self.offsets, next);
+        let offsets = hand_over(&mut self.offsets);
+        self.offsets.push(0);
         self.elements = 0;
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.children.len());

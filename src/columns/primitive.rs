@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray};
 use arrow_buffer::{ArrowNativeType, ScalarBuffer};
 
-use super::Error;
 use super::nulls::Nulls;
+use super::{Error, hand_over};
 
 #[derive(Debug)]
 pub struct Fixed<T> {
@@ -62,8 +62,7 @@ impl<T: Copy + Default + PartialEq + ArrowNativeType> Fixed<T> {
     }
 
     pub fn finish<P: ArrowPrimitiveType<Native = T>>(&mut self) -> Result<ArrayRef, Error> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
+        let values = hand_over(&mut self.values);
         Ok(Arc::new(PrimitiveArray::<P>::try_new(ScalarBuffer::from(values), self.nulls.finish())?))
     }
 }

@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, StringArray};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
 use super::nulls::Nulls;
-use super::{COLUMN_BYTES_MAX, Error, Full};
+use super::{COLUMN_BYTES_MAX, Error, Full, hand_over};
 
 #[derive(Debug)]
 pub struct Text {
@@ -84,13 +84,18 @@ impl Text {
     }
 
     pub fn finish(&mut self) -> Result<ArrayRef, Error> {
-        let mut offsets = Vec::with_capacity(self.offsets.len());
-        offsets.push(0);
-        let offsets = std::mem::replace(&mut self.offsets, offsets);
+        let offsets = hand_over(&mut self.offsets);
+        self.offsets.push(0);
         let next = String::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next).into_bytes();
+        let mut values = std::mem::replace(&mut self.values, next);
+        // As in `hand_over`.
+        values.shrink_to_fit();
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(values), self.nulls.finish())?))
+        Ok(Arc::new(StringArray::try_new(
+            offsets,
+            Buffer::from_vec(values.into_bytes()),
+            self.nulls.finish(),
+        )?))
     }
 
     fn offset(&self, row: usize) -> usize {

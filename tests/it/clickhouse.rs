@@ -18,7 +18,7 @@ use arrow_array::{
 };
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{Field, Fields, Schema};
-use penstock::clickhouse::{Class, Client, Compression, Config, Error, Insert, quote_identifier};
+use penstock::clickhouse::{Class, Client, Compression, Config, Error, Format, Insert, quote_identifier};
 use penstock::units::Secret;
 use serde_json::json;
 
@@ -386,33 +386,38 @@ async fn round_trip(client: &Client, case: Case, index: usize) {
     }
 }
 
+/// With a name for a database.
+const FORMATS: [(&str, Format); 2] = [("native", Format::Native), ("arrow", Format::ArrowStream)];
+
 #[tokio::test]
 async fn every_type_comes_back_as_it_was_sent() {
-    let cases = all();
-    let client = fresh("penstock_types", config()).await;
-    for (index, case) in cases.enumerate() {
-        round_trip(&client, case, index).await;
+    for (database, insert_format) in FORMATS {
+        let client = fresh(&format!("penstock_types_{database}"), Config { insert_format, ..config() }).await;
+        for (index, case) in all().enumerate() {
+            round_trip(&client, case, index).await;
+        }
     }
 }
 
 #[tokio::test]
 async fn nested_columns_are_one_list_for_each_field() {
-    let client = fresh("penstock_nested", config()).await;
-    client
-        .execute("CREATE TABLE t (c Nested(a Int32, b String)) ENGINE = MergeTree ORDER BY tuple()", &[])
-        .await
-        .unwrap();
+    let ddl = "CREATE TABLE t (c Nested(a Int32, b String)) ENGINE = MergeTree ORDER BY tuple()";
     let a = lists([2, 0, 1], Arc::new(Int32Array::from(vec![1, 2, 3])));
     let rows = batch(vec![
         ("c.a", "Array(Int32)", a),
         ("c.b", "Array(String)", lists([2, 0, 1], texts(["x", "y", "z"]))),
     ]);
-    for begin_before in [None, Some(tokio::time::Instant::now() + Duration::from_secs(60))] {
-        client.execute("TRUNCATE TABLE t", &[]).await.unwrap();
-        client.insert(&Insert { begin_before, ..into("t", rows.clone()) }).await.unwrap();
-        let sql = "SELECT c.a, c.b FROM t ORDER BY c.a";
-        let text = client.query_raw(sql, &[], "TabSeparated").await.unwrap();
-        assert_eq!(column_text(&text), ["[]\t[]", "[1,2]\t['x','y']", "[3]\t['z']"]);
+    for (database, insert_format) in FORMATS {
+        let config = Config { insert_format, ..config() };
+        let client = fresh(&format!("penstock_nested_{database}"), config).await;
+        client.execute(ddl, &[]).await.unwrap();
+        for begin_before in [None, Some(tokio::time::Instant::now() + Duration::from_secs(60))] {
+            client.execute("TRUNCATE TABLE t", &[]).await.unwrap();
+            client.insert(&Insert { begin_before, ..into("t", rows.clone()) }).await.unwrap();
+            let sql = "SELECT c.a, c.b FROM t ORDER BY c.a";
+            let text = client.query_raw(sql, &[], "TabSeparated").await.unwrap();
+            assert_eq!(column_text(&text), ["[]\t[]", "[1,2]\t['x','y']", "[3]\t['z']"], "{database}");
+        }
     }
 }
 
@@ -475,19 +480,23 @@ async fn errors_have_the_class_that_the_server_means() {
 
 #[tokio::test]
 async fn a_batch_is_one_part_and_the_same_token_is_written_once() {
-    let client = fresh("penstock_token", config()).await;
     let ddl = "CREATE TABLE t (k Int32) ENGINE = MergeTree ORDER BY k SETTINGS non_replicated_deduplication_window = 100";
-    client.execute(ddl, &[]).await.unwrap();
     // More rows than the server takes into one block by default.
     let insert = into("t", ints((0..2_500_000).collect()));
-    for _ in 0..3 {
-        client.insert(&insert).await.unwrap();
+    for (database, insert_format) in FORMATS {
+        let config = Config { insert_format, ..config() };
+        let client = fresh(&format!("penstock_token_{database}"), config).await;
+        client.execute(ddl, &[]).await.unwrap();
+        for _ in 0..3 {
+            client.insert(&insert).await.unwrap();
+        }
+        let rows = client.query("SELECT count(), uniqExact(k) FROM t", &[]).await.unwrap();
+        assert_eq!(rows.rows, [[json!(2_500_000), json!(2_500_000)]], "{database}");
+        let sql =
+            "SELECT count(), max(level) FROM system.parts WHERE database = currentDatabase() AND active";
+        let parts = client.query(sql, &[]).await.unwrap();
+        assert_eq!(parts.rows, [[json!(1), json!(0)]], "{database}");
     }
-    let rows = client.query("SELECT count(), uniqExact(k) FROM t", &[]).await.unwrap();
-    assert_eq!(rows.rows, [[json!(2_500_000), json!(2_500_000)]]);
-    let sql = "SELECT count(), max(level) FROM system.parts WHERE database = currentDatabase() AND active";
-    let parts = client.query(sql, &[]).await.unwrap();
-    assert_eq!(parts.rows, [[json!(1), json!(0)]]);
 }
 
 #[tokio::test]
