@@ -10,7 +10,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -213,7 +213,10 @@ impl Jobs {
             // In a task of its own, so that work that breaks down ends its job and nothing else.
             let result = match tokio::spawn(work).await {
                 Ok(result) => result,
-                Err(error) => Err(Value::String(error.to_string())),
+                Err(error) => Err(json!({
+                    "type": "urn:penstock:problem:internal", "title": "Internal Server Error", "status": 500,
+                    "detail": format!("the job broke down: {error}"),
+                })),
             };
             let ended = stamp(Utc::now());
             jobs.change(&id, |job| {
@@ -288,7 +291,6 @@ fn stamp(now: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use tokio::sync::oneshot;
 
     use super::*;

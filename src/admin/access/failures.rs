@@ -29,12 +29,14 @@ impl Failures {
 
     /// How long the address has to wait, if it does.
     pub fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+        let address = neighbourhood(address);
         let tries = self.tries.lock();
         let one = tries.get(&address).filter(|one| one.count >= self.count_max)?;
         self.window.checked_sub(now.saturating_duration_since(one.since)).filter(|left| !left.is_zero())
     }
 
     pub fn failed(&self, address: IpAddr, now: Instant) {
+        let address = neighbourhood(address);
         let mut tries = self.tries.lock();
         let is_over = |one: &Tries| now.saturating_duration_since(one.since) >= self.window;
         if tries.len() >= ADDRESSES_MAX && !tries.contains_key(&address) {
@@ -49,6 +51,14 @@ impl Failures {
             *one = Tries { since: now, count: 0 };
         }
         one.count = one.count.saturating_add(1);
+    }
+}
+
+/// What counts as one address: of IPv6 the first half, since whoever has one has all of that.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::from((address.to_bits() >> 64 << 64).to_be_bytes()),
+        address => address,
     }
 }
 
@@ -69,6 +79,14 @@ mod tests {
         }
         assert_eq!(failures.wait(one, at(20)), Some(Duration::from_secs(40)));
         assert_eq!((failures.wait(other, at(20)), failures.wait(one, at(60))), (None, None));
+        let of = |text: &str| text.parse::<IpAddr>().unwrap();
+        for n in 1..=3 {
+            failures.failed(of(&format!("2001:db8:0:1::{n}")), at(20));
+            failures.failed(of("::ffff:10.0.0.3"), at(20));
+        }
+        assert!(failures.wait(of("2001:db8:0:1:ffff::9"), at(20)).is_some());
+        assert_eq!(failures.wait(of("2001:db8:0:2::1"), at(20)), None);
+        assert!(failures.wait(of("10.0.0.3"), at(20)).is_some());
         failures.failed(one, at(61));
         assert_eq!(failures.wait(one, at(61)), None, "a new window counts anew");
     }

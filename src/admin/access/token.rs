@@ -27,6 +27,8 @@ pub enum Error {
     Malformed,
     #[error("its algorithm is not taken\nhint: HS256, RS256, ES256 and EdDSA are")]
     Algorithm,
+    #[error("it demands what is not known here\nhint: tokens with the header crit are not taken")]
+    Critical,
     #[error("no key is known that it could be verified by\nhint: check admin.access, and the token's kid")]
     UnknownKey,
     #[error("its signature is wrong\nhint: it was made with another key")]
@@ -116,6 +118,9 @@ pub async fn verify(
     let known = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
     if !known.contains(&header.alg) {
         return Err(Error::Algorithm);
+    }
+    if header.crit.is_some() {
+        return Err(Error::Critical);
     }
     let key = keys.find(header.alg, header.kid.as_deref(), now).await.ok_or(Error::UnknownKey)?;
     // The signature is the library's, the claims are judged below: by the time that was handed in.

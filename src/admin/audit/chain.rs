@@ -3,10 +3,11 @@
 //! Refuses to go on from an end that is not the one it wrote: what was cut off or changed is to be found, not to be
 //! covered. A line is on the disk before the command begins (I9), and checkpoints of it in a second file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -23,6 +24,9 @@ pub(super) const GENESIS: &str = "";
 /// More of a torn line is not kept.
 const TORN_CHARS_MAX: usize = 4096;
 const HEX_CHARS: usize = 64;
+/// Others hold the lock for as long as a line takes; one that was frozen with it must not hold everybody up for ever.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -145,7 +149,7 @@ impl Chain {
         let file = open(&self.file)?;
         let of_file = |source| Error::Io { path: self.file.clone(), source };
         // Until the handle is closed no other process writes, so that numbers and hashes follow one another.
-        file.lock().map_err(of_file)?;
+        held(&file, File::try_lock).map_err(of_file)?;
         let end = tail::end(&file, 2).map_err(of_file)?;
         let mut tip = self.tip(&end)?;
         self.compare(&tip)?;
@@ -267,6 +271,21 @@ fn mended(torn: &[u8]) -> Entry {
         details: json!({ "torn": text, "bytes": torn.len() }),
         phase: Phase::Done,
         error: String::new(),
+    }
+}
+
+/// Takes the lock of a file, one kind or the other, waiting for others within bounds.
+pub(super) fn held(file: &File, take: fn(&File) -> Result<(), TryLockError>) -> io::Result<()> {
+    let give_up_at = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match take(file) {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= give_up_at => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds it"));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+        }
     }
 }
 

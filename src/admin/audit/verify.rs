@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::chain::{Chain, Checkpoint, Error, GENESIS, Numbered, split};
+use super::chain::{Chain, Checkpoint, Error, GENESIS, Numbered, held, split};
 
 /// Longer lines are not of the trail.
 const LINE_BYTES_MAX: u64 = 16 << 20;
@@ -67,7 +67,7 @@ impl Chain {
         };
         let (lines, checkpoints) = (open(&self.file)?, open(&self.checkpoints)?);
         if let Some(file) = &lines {
-            file.lock_shared().map_err(|source| of_file(&self.file, source))?;
+            held(file, File::try_lock_shared).map_err(|source| of_file(&self.file, source))?;
         }
         let bounded = |file: Option<File>, path: &Path| {
             let Some(file) = file else { return Ok::<_, Error>(None) };

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::host::Host;
@@ -74,15 +75,15 @@ impl Locker {
         Ok(leases.filter(|lease| lease.expires_ms > now_ms).max_by_key(|lease| lease.expires_ms))
     }
 
-    /// Takes the lock, waiting for it at most so long.
-    pub async fn take(&self, owner: &str, wait: Duration) -> Result<Lock, Error> {
+    /// Takes the lock, waiting for it at most so long, and not once nobody wants it any more.
+    pub async fn take(&self, owner: &str, wait: Duration, stop: &CancellationToken) -> Result<Lock, Error> {
         let give_up_at = Instant::now() + wait;
         loop {
             let refused = match self.attempt(owner).await? {
                 Ok(lock) => return Ok(lock),
                 Err(refused) => refused,
             };
-            if Instant::now() + LOOK_INTERVAL > give_up_at {
+            if stop.is_cancelled() || Instant::now() + LOOK_INTERVAL > give_up_at {
                 return Err(refused);
             }
             tokio::time::sleep(LOOK_INTERVAL).await;

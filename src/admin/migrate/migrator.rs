@@ -171,7 +171,8 @@ impl Migrator {
 
     async fn lock(&self, wait: Option<Duration>) -> Result<Lock, Error> {
         self.journal.create().await?;
-        self.locker().take(&self.actor.to_string(), wait.unwrap_or(self.config.lock_wait.0)).await
+        let wait = wait.unwrap_or(self.config.lock_wait.0);
+        self.locker().take(&self.actor.to_string(), wait, &self.stop).await
     }
 
     /// Who migrates now.

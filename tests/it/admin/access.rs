@@ -1,6 +1,9 @@
 //! Who is let in: every route, by nobody, by every role, and by those who try too often.
 
 use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -80,7 +83,7 @@ fn nothing_but_a_whole_good_request_gets_through() {
     let plain = [("Authorization", bearer.as_str()), ("Content-Type", "text/plain")];
     assert_eq!(request(&admin.listen, "POST", "/v1/migrations/up", &plain, b"{}").unwrap().status, 415);
     let key = [("Idempotency-Key", "k")];
-    assert_eq!(admin.ask_with("GET", "/v1/jobs", &token, &Value::Null, &key).status, 400);
+    assert_eq!(admin.ask_with(("GET", "/v1/jobs"), &token, &Value::Null, &key).status, 400);
     // A token in the address is no token, and is not told back.
     let answer = admin.ask("GET", &format!("/v1/self?access_token={token}"), "", &Value::Null);
     assert_eq!(answer.status, 401);
@@ -105,6 +108,40 @@ fn an_address_that_tries_too_often_waits() {
         assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() <= 61);
     }
     assert_eq!(seen(&admin.trail(), "token.show", "refused"), 3, "waiting fills no trail");
+}
+
+#[test]
+fn connections_bodies_and_patience_are_bounded() {
+    let admin = Admin::start_with(|config| {
+        config.set("admin.connections_max", 2).set("admin.request_timeout", "500ms")
+    });
+    let token = admin.token("data_admin");
+    let connect = || TcpStream::connect(&admin.listen).unwrap();
+    let send = |mut stream: &TcpStream, text: &str| stream.write_all(text.as_bytes()).unwrap();
+    let answer = |mut stream: &TcpStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    // A body that never comes.
+    let stream = connect();
+    let head = format!(
+        "POST /v1/migrations/up HTTP/1.0\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: 10\r\n\r\n"
+    );
+    send(&stream, &head);
+    assert!(answer(&stream).starts_with("HTTP/1.0 504"));
+    drop(stream);
+    // Two that say nothing take both places; a third waits for one of them.
+    let silent = [connect(), connect()];
+    let third = connect();
+    send(&third, "GET /v1/self HTTP/1.0\r\n\r\n");
+    third.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let waited = (&third).read(&mut [0]).unwrap_err();
+    assert_eq!(waited.kind(), ErrorKind::WouldBlock, "it is not answered yet");
+    third.set_read_timeout(None).unwrap();
+    drop(silent);
+    assert!(answer(&third).starts_with("HTTP/1.0 401"));
 }
 
 #[test]

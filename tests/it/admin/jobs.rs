@@ -97,7 +97,7 @@ fn the_same_request_is_one_job_and_another_with_its_key_is_refused() {
     let token = admin.token("data_admin");
     let body = json!({ "plan": admin.plan_hash(&token, "") });
     let key = [("Idempotency-Key", "once")];
-    let ask = |body: &Value| admin.ask_with("POST", "/v1/migrations/up", &token, body, &key);
+    let ask = |body: &Value| admin.ask_with(("POST", "/v1/migrations/up"), &token, body, &key);
     let (first, again) = (ask(&body), ask(&body));
     assert_eq!((first.status, again.status), (202, 202));
     assert_eq!(json_of(&first)["id"], json_of(&again)["id"]);
@@ -106,7 +106,7 @@ fn the_same_request_is_one_job_and_another_with_its_key_is_refused() {
         (None, Some("true"))
     );
     assert_eq!(ask(&json!({ "plan": "other" })).status, 409);
-    let elsewhere = admin.ask_with("POST", "/v1/migrations/verify", &token, &Value::Null, &key);
+    let elsewhere = admin.ask_with(("POST", "/v1/migrations/verify"), &token, &Value::Null, &key);
     assert_eq!(elsewhere.status, 409);
     admin.ended(first.header("location").unwrap(), &token);
     assert_eq!(seen(&admin.trail(), "migrate.up", "intent"), 1);
@@ -167,4 +167,24 @@ fn sigterm_lets_the_statement_end_and_begins_no_other() {
     let trail = admin.trail();
     assert_eq!((seen(&trail, "migrate.up", "failed"), seen(&trail, "admin.stop", "done")), (1, 1));
     assert_eq!(admin.run(&["audit", "verify"]).0, Some(0));
+}
+
+#[test]
+fn a_job_that_waits_for_the_lock_is_cancelled_there() {
+    let admin = Admin::start();
+    admin.two();
+    let token = admin.token("data_admin");
+    let plan = admin.plan_hash(&token, "");
+    let paused = json!({ "pause_at": "migration_journalled" });
+    let other = admin.bench.start(paused, &["up"]);
+    let locked = || !admin.get("/v1/migrations", &token)["holder"].is_null();
+    wait_until(DEADLINE, "another process holds the lock", locked);
+    let refused = admin.job("/v1/migrations/up", &token, &json!({ "plan": plan }));
+    assert!(refused["error"]["type"].as_str().unwrap().ends_with("locked"), "{refused}");
+    let waiting = json!({ "plan": plan, "wait": "10m" });
+    let started = admin.ask("POST", "/v1/migrations/up", &token, &waiting);
+    let place = started.header("location").unwrap().to_owned();
+    assert_eq!(admin.ask("POST", &format!("{place}/cancel"), &token, &Value::Null).status, 200);
+    assert_eq!(admin.ended(&place, &token)["state"], "cancelled");
+    drop(other);
 }

@@ -71,17 +71,11 @@ impl Admin {
     }
 
     pub fn ask(&self, method: &str, path: &str, token: &str, body: &Value) -> Response {
-        self.ask_with(method, path, token, body, &[])
+        self.ask_with((method, path), token, body, &[])
     }
 
-    pub fn ask_with(
-        &self,
-        method: &str,
-        path: &str,
-        token: &str,
-        body: &Value,
-        more: &[(&str, &str)],
-    ) -> Response {
+    pub fn ask_with(&self, what: (&str, &str), token: &str, body: &Value, more: &[(&str, &str)]) -> Response {
+        let (method, path) = what;
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("Content-Type", "application/json")];
         if !token.is_empty() {

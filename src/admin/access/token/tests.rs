@@ -165,6 +165,12 @@ async fn a_token_does_not_choose_its_algorithm() {
     let named = Header { kid: Some("another".to_owned()), ..Header::new(Algorithm::HS256) };
     let named = encode(&named, &claims(&json!({})), &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
     assert_eq!(bench.verify(&named).await, Err(Error::UnknownKey));
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let sign = |text: &[u8]| aws_lc_rs::hmac::sign(&key, text).as_ref().to_vec();
+    assert!(bench.verify(&by_hand(&json!({ "alg": "HS256" }), &claims(&json!({})), sign)).await.is_ok());
+    let critical =
+        by_hand(&json!({ "alg": "HS256", "crit": ["b64"], "b64": false }), &claims(&json!({})), sign);
+    assert_eq!(bench.verify(&critical).await, Err(Error::Critical));
     for nonsense in ["", ".", "..", "a.b.c", &"x".repeat(TOKEN_BYTES_MAX + 1), &format!("{good}.x")] {
         assert!(bench.verify(nonsense).await.is_err(), "{nonsense}");
     }
