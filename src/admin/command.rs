@@ -13,12 +13,56 @@ use super::audit::{self, Entry, Phase, Trail};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Permission {
+    /// Look at one's own rights and at the description of the interface, and have a token renewed.
+    SelfRead,
+    /// See how migrations stand and what is planned.
+    MigrateRead,
+    /// Compare files and live tables, which takes the lock and a scratch database.
+    MigrateCheck,
     /// Run migrations forwards, and make penstock's own tables.
     MigrateUp,
     /// Take migrations back.
     MigrateDown,
     /// Write to the journal what was not run: mark, baseline, repair.
     MigrateJournal,
+    /// See jobs and what came of them.
+    JobRead,
+    /// End jobs before they are done.
+    JobCancel,
+    /// Read and verify the audit trail.
+    AuditRead,
+    /// Make tokens for others, with any role.
+    TokenIssue,
+}
+
+impl Permission {
+    pub const ALL: [Permission; 10] = [
+        Permission::SelfRead,
+        Permission::MigrateRead,
+        Permission::MigrateCheck,
+        Permission::MigrateUp,
+        Permission::MigrateDown,
+        Permission::MigrateJournal,
+        Permission::JobRead,
+        Permission::JobCancel,
+        Permission::AuditRead,
+        Permission::TokenIssue,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Permission::SelfRead => "self_read",
+            Permission::MigrateRead => "migrate_read",
+            Permission::MigrateCheck => "migrate_check",
+            Permission::MigrateUp => "migrate_up",
+            Permission::MigrateDown => "migrate_down",
+            Permission::MigrateJournal => "migrate_journal",
+            Permission::JobRead => "job_read",
+            Permission::JobCancel => "job_cancel",
+            Permission::AuditRead => "audit_read",
+            Permission::TokenIssue => "token_issue",
+        }
+    }
 }
 
 /// Who asks for a command, and what for that person has the right.
@@ -81,7 +125,7 @@ pub struct Command {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{actor} may not {action}\nhint: it needs the permission {needs:?}")]
+    #[error("{actor} may not {action}\nhint: it needs the permission {}", needs.name())]
     Forbidden { actor: String, action: &'static str, needs: Permission },
     #[error(
         "{action} was not run, because it could not be written to the audit trail\nhint: mend the trail first; commands that leave no trace are refused"
@@ -128,6 +172,37 @@ pub async fn run<T, E: From<Error> + fmt::Display>(
         (Err(source), Ok(_)) => Err(Error::Unfinished { action, source }.into()),
         // What it failed with matters more than that this could not be written down.
         (_, result) => result,
+    }
+}
+
+/// Does what changes nothing, for somebody who may. It is written down as well, but where that fails it is done all
+/// the same: nobody is kept from looking at a trail because it is broken.
+///
+/// # Errors
+/// What the work failed with, or that the actor has no right to it.
+pub async fn look<T, E: From<Error>>(
+    trail: &Trail,
+    actor: &Actor,
+    command: Command,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    if !actor.may(command.needs) {
+        refuse(trail, actor, &command, "").await;
+        let Command { action, needs, .. } = command;
+        return Err(Error::Forbidden { actor: actor.to_string(), action, needs }.into());
+    }
+    leave(trail, &Entry::new(actor, &command).at(Phase::Done, "")).await;
+    work.await
+}
+
+/// Writes down that somebody was turned away. What is refused is refused, whether that can be written down or not.
+pub async fn refuse(trail: &Trail, actor: &Actor, command: &Command, why: &str) {
+    leave(trail, &Entry::new(actor, command).at(Phase::Refused, why)).await;
+}
+
+async fn leave(trail: &Trail, entry: &Entry) {
+    if let Err(error) = trail.write(entry).await {
+        tracing::error!(%error, action = entry.action, "the audit trail cannot be written");
     }
 }
 

@@ -3,6 +3,13 @@
 //! Refuses to know the line: it touches no offsets, reads no topics and shares no memory with it. Everything
 //! that changes something goes through [`command`], and so is authorised and audited, or not run (I9).
 
+pub mod access;
 pub mod audit;
 pub mod command;
+mod config;
+pub mod http;
+pub mod jobs;
+pub mod key;
 pub mod migrate;
+
+pub use config::Config;

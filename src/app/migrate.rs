@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
+use super::admin::{local_actor, places};
 use super::progress::styled;
 use super::{Error, connect, runtime, tables};
-use crate::admin::command::{self, Actor};
+use crate::admin::command;
 use crate::admin::migrate::{self, Migrator, Setup, Values, lint};
 use crate::clickhouse::quote_identifier;
 use crate::config::{Config, Inputs, Loaded};
@@ -67,9 +68,10 @@ impl Session {
             let setup = Setup {
                 clickhouse: &config.clickhouse,
                 config: &config.migrations,
-                actor: actor(&inputs.environment),
+                actor: local_actor(&inputs.environment),
                 values: Values::new(inputs.environment.clone()),
                 faults: Faults::new(&config.faults),
+                places: places(config)?,
             };
             Ok::<Migrator, Error>(Migrator::new(setup)?)
         })?;
@@ -135,16 +137,6 @@ fn without_database(config: &Config) -> Config {
     let mut config = config.clone();
     config.clickhouse.database = "default".to_owned();
     config
-}
-
-/// The user of this process on this machine, as far as the environment and the kernel tell.
-fn actor(environment: &[(String, String)]) -> Actor {
-    let variable =
-        |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-    let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "unknown user".to_owned());
-    let machine =
-        std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "unknown machine".to_owned());
-    Actor::local(&user, machine.trim())
 }
 
 /// What is unwise in the files; asks no server.

@@ -3,6 +3,7 @@
 //! Refuses to parse arguments and to print: what a command found is given back. Each error says whether
 //! the use was wrong, a server could not be reached, or something failed.
 
+pub mod admin;
 pub mod audit;
 pub mod dlq;
 pub mod generate;
@@ -14,7 +15,10 @@ pub mod query;
 mod reload;
 pub mod run;
 pub mod tables;
+pub mod token;
+pub mod trail;
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -35,6 +39,16 @@ pub enum Error {
     /// Another process does the same.
     Locked(anyhow::Error),
     Failed(anyhow::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Error::WrongUse(error)
+        | Error::Unreachable(error)
+        | Error::Locked(error)
+        | Error::Failed(error)) = self;
+        error.fmt(f)
+    }
 }
 
 impl From<clickhouse::Error> for Error {

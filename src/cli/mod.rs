@@ -3,6 +3,7 @@
 //! Refuses to do the work of a command: each is a function of its own below, or of `app`. Errors go
 //! to the standard error with their causes and hints, results to the standard output.
 
+mod admin;
 pub mod args;
 mod audit;
 mod config;
@@ -11,6 +12,8 @@ pub mod failure;
 mod ledger;
 mod migrate;
 pub mod output;
+mod token;
+mod trail;
 mod work;
 
 use std::ffi::OsString;
@@ -33,7 +36,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage, configuration or table file
-  3  differences were found, or a damaged plan
+  3  differences were found, a damaged plan, a broken audit trail, or a token that does not hold
   4  a server could not be reached
   5  stopped before everything was written and committed
   6  migrations are pending
@@ -98,6 +101,12 @@ pub enum Command {
     Dlq(dlq::DlqArgs),
     /// Brings the tables from one version of their schema to the next
     Migrate(migrate::MigrateArgs),
+    /// Serves the REST interface by which tables are cared for
+    Admin(admin::AdminArgs),
+    /// Makes and checks tokens for it, and tells who may do what
+    Token(token::TokenArgs),
+    /// Shows and verifies the trail of what was done
+    Audit(trail::TrailArgs),
     /// Shows and checks the configuration
     Config(ConfigArgs),
     /// Prints a completion script for a shell
@@ -174,6 +183,9 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Query(args) => call(environment, out)?.query(&args),
         Command::Ledger(args) => call(environment, out)?.ledger(&args),
         Command::Migrate(args) => call(environment, out)?.migrate(&args),
+        Command::Admin(_) => call(environment, out)?.admin(),
+        Command::Token(args) => call(environment, out)?.token(&args),
+        Command::Audit(args) => call(environment, out)?.trail(&args),
         Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
         Command::Config(args) => config::run(args, &global, environment, out),
         Command::Completions(args) => {

@@ -20,6 +20,8 @@ const SESSION_MAX: Span = Span::secs(1800);
 const AUDIT_INTERVAL_MIN: Span = Span::secs(1);
 /// Below it a slow answer alone would lose the lock of migrations.
 const LEASE_MIN: Span = Span::millis(200);
+/// A token that ended longer ago has ended.
+const SKEW_MAX: Span = Span::secs(60);
 const TOPIC_CHARS_MAX: usize = 249;
 
 pub fn check(config: &Config) -> Vec<Fault> {
@@ -34,6 +36,7 @@ pub fn check(config: &Config) -> Vec<Fault> {
     refused_settings(config, &mut found);
     exactly_once(config, &mut found);
     migrations(&config.migrations, &mut found);
+    admin(&config.admin, &mut found);
     if config.audit.interval < AUDIT_INTERVAL_MIN {
         let hint = "write 1s or more; `audit.enabled: never` turns it off";
         found.push(Fault::new("audit.interval", "is too short", hint));
@@ -213,7 +216,7 @@ fn pair_of_files(section: &str, cert: &Option<PathBuf>, key: &Option<PathBuf>, f
         (None, Some(_)) => "cert_file",
         _ => return,
     };
-    let hint = "a client certificate needs both cert_file and key_file";
+    let hint = "a certificate needs both cert_file and key_file";
     found.push(Fault::new(format!("{section}.{missing}"), "is missing", hint));
 }
 
@@ -260,6 +263,10 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
         ("dead_letter.ceiling.window", config.dead_letter.ceiling.window),
         ("reload.interval", config.reload.interval),
+        ("admin.request_timeout", config.admin.request_timeout),
+        ("admin.access.token_life", config.admin.access.token_life),
+        ("admin.access.failures_window", config.admin.access.failures_window),
+        ("admin.access.jwks_refresh", config.admin.access.jwks_refresh),
         ("telemetry.stalled_after", config.telemetry.stalled_after),
         ("shutdown.drain", config.shutdown.drain),
     ];
@@ -299,6 +306,22 @@ fn migrations(migrations: &crate::admin::migrate::Config, found: &mut Vec<Fault>
         let hint = format!("write {LEASE_MIN} or more; it is renewed four times as often");
         found.push(Fault::new("migrations.lock_lease", "is too short", hint));
     }
+}
+
+fn admin(admin: &crate::admin::Config, found: &mut Vec<Fault>) {
+    if !is_host_port(&admin.listen) {
+        let hint = "write host:port, such as 127.0.0.1:9480 or 0.0.0.0:9480";
+        found.push(Fault::new("admin.listen", "is not an address", hint));
+    }
+    if admin.access.skew_max > SKEW_MAX {
+        let hint = format!("write {SKEW_MAX} or less, and let the machines keep their time");
+        found.push(Fault::new("admin.access.skew_max", "is too long", hint));
+    }
+    if admin.access.token_life > admin.access.token_life_max {
+        let hint = format!("set it to at most {}", admin.access.token_life_max);
+        found.push(Fault::new("admin.access.token_life", "is more than token_life_max", hint));
+    }
+    pair_of_files("admin.tls", &admin.tls.cert_file, &admin.tls.key_file, found);
 }
 
 fn dead_letter_topic(config: &Config, found: &mut Vec<Fault>) {

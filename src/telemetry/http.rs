@@ -1,14 +1,11 @@
 //! The HTTP surface for operators: `/metrics`, `/health`, `/ready`.
 //!
 //! Refuses to know what it shows. Runs on its own thread with its own runtime, so that load on the
-//! line cannot starve it. Connections are bounded in number, idle time and life.
+//! line cannot starve it. Connections are bounded by `listen`.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::mpsc;
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,22 +14,17 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use super::health::Health;
+use super::listen::Limited;
 use super::metrics::METRICS;
 
 /// Enough for a few scrapers and people; the rest waits in the listener's queue.
 const CONNECTIONS_MAX: usize = 64;
 /// A connection that sends nothing for this long is closed. Scrapers connect again.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// No connection lives longer, so that one that trickles cannot hold its place for ever.
-const LIFE_MAX: Duration = Duration::from_secs(300);
-/// Wait after an `accept` that failed, for instance for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for open requests at the end.
 const STOP_MAX: Duration = Duration::from_secs(2);
 
@@ -73,8 +65,7 @@ impl Server {
         let (end, ended) = mpsc::sync_channel(1);
         let serve = async move {
             let listener = TcpListener::from_std(listener)?;
-            let limited =
-                Limited { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), idle_max: IDLE_MAX };
+            let limited = Limited::new(listener, CONNECTIONS_MAX, IDLE_MAX);
             // A sender that was dropped means stop as well.
             let stopped = async {
                 let _ = stopped.await;
@@ -132,93 +123,6 @@ fn status(good: bool) -> StatusCode {
     if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-struct Limited {
-    listener: TcpListener,
-    permits: Arc<Semaphore>,
-    idle_max: Duration,
-}
-
-impl axum::serve::Listener for Limited {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            // The semaphore is never closed; were it, connections would only be unlimited.
-            let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-            match self.listener.accept().await {
-                Ok((stream, peer)) => return (Connection::new(stream, permit, self.idle_max), peer),
-                Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
-            }
-            sleep(ACCEPT_PAUSE).await;
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that ends by itself when its peer is silent for too long.
-struct Connection {
-    stream: TcpStream,
-    _permit: Option<OwnedSemaphorePermit>,
-    idle_max: Duration,
-    end_of_life: Instant,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl Connection {
-    fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, idle_max: Duration) -> Connection {
-        let now = Instant::now();
-        let deadline = Box::pin(sleep_until(now + idle_max));
-        Connection { stream, _permit: permit, idle_max, end_of_life: now + LIFE_MAX, deadline }
-    }
-
-    fn moved(&mut self) {
-        let next = (Instant::now() + self.idle_max).min(self.end_of_life);
-        self.deadline.as_mut().reset(next);
-    }
-
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        self.deadline.as_mut().poll(cx).is_ready()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(cx, buf) {
-            Poll::Pending if self.is_over(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Ready(Ok(())) => {
-                self.moved();
-                Poll::Ready(Ok(()))
-            }
-            other => other,
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(cx, buf) {
-            Poll::Pending if self.is_over(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            other => other,
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -266,16 +170,5 @@ mod tests {
         let listen = held.local_addr().unwrap().to_string();
         let error = Server::start(&listen, health).unwrap_err().to_string();
         assert!(error.contains(&listen) && error.contains("\nhint: "), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_silent_peer_is_cut_off() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut connection = Connection::new(stream, None, Duration::from_millis(1));
-        let mut byte = [0; 1];
-        let error = tokio::io::AsyncReadExt::read(&mut connection, &mut byte).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -71,6 +71,8 @@ pub struct Metrics {
     pub audit_missing_rows: IntGaugeVec,
     pub audit_surplus_rows: IntGaugeVec,
 
+    pub admin_requests: IntCounterVec,
+    pub admin_jobs: IntCounterVec,
     pub e2e_latency: HistogramVec,
     pub memory_budget: IntGauge,
     pub memory_used: IntGauge,
@@ -299,6 +301,16 @@ impl Metrics {
                 "audit_surplus_rows",
                 "Rows beyond those that committed offsets must have, since the start",
                 &["topic"],
+            ),
+            admin_requests: b.counter(
+                "admin_requests_total",
+                "Requests to the admin process by what they ask for and the answer's status",
+                &["action", "status"],
+            ),
+            admin_jobs: b.counter(
+                "admin_jobs_total",
+                "Jobs of the admin process that ended: done, failed, cancelled",
+                &["action", "outcome"],
             ),
             e2e_latency: b.histogram(
                 "e2e_latency_seconds",

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod listen;
 pub mod logs;
 pub mod metrics;
 pub mod pressure;

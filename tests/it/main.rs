@@ -12,6 +12,7 @@ mod corpus;
 mod harness;
 mod scene;
 
+mod admin;
 mod audit;
 mod clickhouse;
 mod commands;

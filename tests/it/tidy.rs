@@ -105,7 +105,7 @@ const EDGES: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("rdkafka", &["kafka"]),
     ("hyper", &["clickhouse"]),
-    ("axum", &["telemetry"]),
+    ("axum", &["telemetry", "admin"]),
     ("anyhow", &["main", "cli", "app"]),
 ];
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -21,7 +22,7 @@ use super::shadow::{Coverage, Scratch};
 use crate::clickhouse::{quote_identifier, quote_string};
 
 /// One table, view or dictionary that is not as the migrations make it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Finding {
     pub host: String,
     pub table: String,
@@ -32,7 +33,7 @@ pub struct Finding {
     pub proven: bool,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Drift {
     pub findings: Vec<Finding>,
     /// What the comparison could not cover.

@@ -83,6 +83,10 @@ pub enum Error {
     )]
     Shadow { file: String, statement: u32, message: String },
     #[error(
+        "it was cancelled before {file}, statement {statement}\nhint: what was done before stays done; `up` goes on there"
+    )]
+    Cancelled { file: String, statement: u32 },
+    #[error(
         "the server answered something else than was asked for: {0}\nhint: check that the address is that of a ClickHouse server"
     )]
     Answer(String),

@@ -2,6 +2,7 @@
 //!
 //! Refuses to be exact. Numbers come from the system tables now, and are upper bounds where a condition decides.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use super::plan::Step;
 use super::statement::{Class, Effect, Object};
 
 /// What would be written again, at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Cost {
     pub bytes: u64,
     pub parts: u64,

@@ -3,6 +3,7 @@
 //! Refuses to change or remove a row: what counts is the latest. Written under the lock only, which makes
 //! its numbers ascend.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use super::files::{Key, Kind, Version};
 use crate::clickhouse::{self, Client, Rows, quote_identifier};
 
 /// What became of a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It is about to be sent. If nothing follows, what became of it has to be found out.

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::host::Host;
@@ -25,7 +27,7 @@ const EXISTS: u32 = 57;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the comment of the table says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lease {
     /// Person, machine and process.
     pub owner: String,
@@ -73,15 +75,15 @@ impl Locker {
         Ok(leases.filter(|lease| lease.expires_ms > now_ms).max_by_key(|lease| lease.expires_ms))
     }
 
-    /// Takes the lock, waiting for it at most so long.
-    pub async fn take(&self, owner: &str, wait: Duration) -> Result<Lock, Error> {
+    /// Takes the lock, waiting for it at most so long, and not once nobody wants it any more.
+    pub async fn take(&self, owner: &str, wait: Duration, stop: &CancellationToken) -> Result<Lock, Error> {
         let give_up_at = Instant::now() + wait;
         loop {
             let refused = match self.attempt(owner).await? {
                 Ok(lock) => return Ok(lock),
                 Err(refused) => refused,
             };
-            if Instant::now() + LOOK_INTERVAL > give_up_at {
+            if stop.is_cancelled() || Instant::now() + LOOK_INTERVAL > give_up_at {
                 return Err(refused);
             }
             tokio::time::sleep(LOOK_INTERVAL).await;

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::config::Config;
 use super::error::Error;
 use super::files::Folder;
@@ -33,6 +35,8 @@ pub struct Setup<'a> {
     /// The environment, for `${NAME}` in files.
     pub values: Values,
     pub faults: Faults,
+    /// Where commands are written down, before its own table of the trail.
+    pub places: Vec<Place>,
 }
 
 /// How a run is limited.
@@ -52,6 +56,7 @@ pub struct Options {
 }
 
 /// Runs migrations and tells how they stand.
+#[derive(Clone)]
 pub struct Migrator {
     pub(super) config: Config,
     pub(super) clickhouse: clickhouse::Config,
@@ -62,6 +67,7 @@ pub struct Migrator {
     pub(super) values: Values,
     faults: Faults,
     observer: Observer,
+    stop: CancellationToken,
 }
 
 impl Migrator {
@@ -70,7 +76,7 @@ impl Migrator {
     /// # Errors
     /// A configuration that cannot work.
     pub fn new(setup: Setup<'_>) -> Result<Migrator, Error> {
-        let Setup { clickhouse, config, actor, values, faults } = setup;
+        let Setup { clickhouse, config, actor, values, faults, mut places } = setup;
         let hosts = Host::all(clickhouse)?;
         let first = hosts.first().ok_or_else(|| Error::Answer("there is no endpoint".to_owned()))?;
         let journal = Journal::new(first.client.clone(), &clickhouse.database, config);
@@ -80,15 +86,17 @@ impl Migrator {
             table: format!("{}.{audit}", quote_identifier(&clickhouse.database)),
             engine: config.engine.sql(),
         };
+        places.extend([Place::Log, table]);
         Ok(Migrator {
             config: config.clone(),
             clickhouse: clickhouse.clone(),
             journal,
-            trail: Trail::new(vec![Place::Log, table]),
+            trail: Trail::new(places),
             actor,
             values,
             faults,
             observer: Arc::new(|_: &Event| {}),
+            stop: CancellationToken::new(),
             hosts,
         })
     }
@@ -96,6 +104,16 @@ impl Migrator {
     /// Tells each statement as it is done.
     pub fn observed(self, observer: Observer) -> Migrator {
         Migrator { observer, ..self }
+    }
+
+    /// Ends runs before their next statement once this is cancelled.
+    pub fn stopped_by(self, stop: CancellationToken) -> Migrator {
+        Migrator { stop, ..self }
+    }
+
+    /// The same for somebody else, over the same connections.
+    pub fn acting(&self, actor: Actor) -> Migrator {
+        Migrator { actor, ..self.clone() }
     }
 
     pub(super) fn host_names(&self) -> Vec<String> {
@@ -153,7 +171,8 @@ impl Migrator {
 
     async fn lock(&self, wait: Option<Duration>) -> Result<Lock, Error> {
         self.journal.create().await?;
-        self.locker().take(&self.actor.to_string(), wait.unwrap_or(self.config.lock_wait.0)).await
+        let wait = wait.unwrap_or(self.config.lock_wait.0);
+        self.locker().take(&self.actor.to_string(), wait, &self.stop).await
     }
 
     /// Who migrates now.
@@ -267,6 +286,7 @@ impl Migrator {
             actor: self.actor.to_string(),
             faults: &self.faults,
             observer: &self.observer,
+            stop: &self.stop,
             events: Vec::new(),
         };
         run.all(steps).await?;

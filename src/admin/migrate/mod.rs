@@ -45,7 +45,7 @@ pub use drift::{Drift, Finding};
 pub use error::Error;
 pub use estimate::Cost;
 pub use lock::Lease;
-pub use marks::Mark;
+pub use marks::{Mark, Marking};
 pub use migrator::{Migrator, Options, Setup};
 pub use run::{Event, Observer};
 pub use values::Values;

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::files::{Folder, Kind};
@@ -26,7 +28,7 @@ use crate::faults::{Faults, Point};
 const ARRIVAL_MAX: Duration = Duration::from_secs(5);
 
 /// One statement on one host, done.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Event {
     pub file: String,
     pub statement: u32,
@@ -53,6 +55,8 @@ pub struct Run<'a> {
     pub actor: String,
     pub faults: &'a Faults,
     pub observer: &'a Observer,
+    /// Once it is cancelled no other statement begins.
+    pub stop: &'a CancellationToken,
     pub events: Vec<Event>,
 }
 
@@ -65,6 +69,9 @@ impl Run<'_> {
         for (index, step) in steps.iter().enumerate() {
             let key = &step.migration.key;
             for host in &step.hosts {
+                if self.stop.is_cancelled() {
+                    return Err(Error::Cancelled { file: step.file(), statement: step.number });
+                }
                 if !self.is_begun(step, host) && self.says_skip(step, host).await? {
                     skipped.insert(host.clone());
                 }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::lexer::{Kind, Lexer, Token};
 use super::pragma::Pragmas;
 use super::statement::Reading;
+use crate::admin::key::hex;
 
 /// What is wrong with a file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,10 +196,6 @@ fn checksum(tokens: &[Token<'_>]) -> String {
 /// The checksum of a text as it is.
 pub fn sha256(text: &str) -> String {
     hex(Sha256::digest(text.as_bytes()).as_slice())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn line_of(text: &str, at: usize) -> usize {

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,7 +20,7 @@ use super::state::Standing;
 use super::statement::Class;
 
 /// How one migration stands.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StatusLine {
     pub migration: String,
     pub file: String,
@@ -34,7 +35,7 @@ pub struct StatusLine {
     pub has_down: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Status {
     pub migrations: Vec<StatusLine>,
     /// In the journal and not in the folder.
@@ -55,7 +56,7 @@ impl Status {
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PlannedStatement {
     pub file: String,
     pub statement: u32,
@@ -71,7 +72,7 @@ pub struct PlannedStatement {
     pub sql: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Planned {
     pub hash: String,
     pub statements: Vec<PlannedStatement>,
@@ -79,14 +80,14 @@ pub struct Planned {
 }
 
 /// What a run has done.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Report {
     pub plan: String,
     pub events: Vec<Event>,
 }
 
 /// A migration that is not as it should be.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Verified {
     pub file: String,
     pub host: String,
@@ -145,9 +146,21 @@ impl Migrator {
     /// # Errors
     /// As [`Migrator::up`] before its first statement.
     pub async fn plan(&self, options: &Options) -> Result<Planned, Error> {
+        self.planned(options, Direction::Up).await
+    }
+
+    /// What `down` would run. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Migrator::down`] before its first statement.
+    pub async fn plan_down(&self, options: &Options) -> Result<Planned, Error> {
+        self.planned(options, Direction::Down).await
+    }
+
+    async fn planned(&self, options: &Options, direction: Direction) -> Result<Planned, Error> {
         let (folder, state, hosts) = (self.folder()?, self.state().await?, self.host_names());
         let scope = self.scope(&folder, &state, &hosts);
-        let steps = self.steps(&scope, options, Direction::Up)?;
+        let steps = self.steps(&scope, options, direction)?;
         let mut statements = Vec::new();
         for step in &steps {
             let in_doubt = |host: &String| {

@@ -34,7 +34,8 @@ pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) ->
     request(address, "POST", path, headers, body)
 }
 
-fn request(
+/// Any method, with these headers and this body.
+pub fn request(
     address: &str,
     method: &str,
     path: &str,

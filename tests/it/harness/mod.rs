@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 pub use clickhouse::{ClickHouse, Database, PrivateClickHouse};
 pub use faults::{HangingServer, Mode, TcpProxy};
-pub use http::{Response, get, post};
+pub use http::{Response, get, post, request};
 pub use kafka::{Kafka, Message, PrivateKafka};
 pub use penstock::{Penstock, PenstockConfig};
 pub use servers::{Servers, Signal, dev_servers};

@@ -48,7 +48,14 @@ fn each_endpoint_gets_every_statement_once_also_one_that_joins_later() {
 }
 
 fn setup<'a>(clickhouse: &'a clickhouse::Config, config: &'a Config, actor: Actor) -> Setup<'a> {
-    Setup { clickhouse, config, actor, values: Values::default(), faults: Faults::default() }
+    Setup {
+        clickhouse,
+        config,
+        actor,
+        values: Values::default(),
+        faults: Faults::default(),
+        places: Vec::new(),
+    }
 }
 
 #[tokio::test]

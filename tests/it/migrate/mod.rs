@@ -22,6 +22,8 @@ pub struct Bench {
     pub ch: ClickHouse,
     pub database: Database,
     pub folder: TempDir,
+    /// For what is not a migration: keys, and what is written with them.
+    pub keys: TempDir,
     pub config: PenstockConfig,
 }
 
@@ -37,7 +39,7 @@ impl Bench {
         let kafka = crate::harness::Kafka::at("127.0.0.1:1");
         let config = PenstockConfig::new(&kafka, endpoints, &database.name, folder.path())
             .set("migrations.path", folder.path().to_str().unwrap());
-        Bench { ch: first.clone(), database, folder, config }
+        Bench { ch: first.clone(), database, folder, keys: TempDir::new().unwrap(), config }
     }
 
     pub fn write(&self, name: &str, text: &str) {

@@ -1,11 +1,21 @@
 //! The trail of commands: who asked for what, and what came of it.
 //!
-//! Refuses to be proof: rows can be changed by whoever may write to ClickHouse. It is a record for honest people,
-//! which every command leaves before it begins (I9).
+//! Refuses to let anything pass that cannot be written down: every command leaves an entry before it begins (I9).
+//! Rows of a table can be changed by whoever may write to ClickHouse; the chained file is what shows a change.
+
+mod chain;
+mod config;
+pub mod tail;
+mod verify;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
 
+pub use self::chain::{Chain, Error as ChainError};
+pub use self::config::Config;
+pub use self::verify::{Break, Verdict};
 use super::command::{Actor, Command};
 use crate::clickhouse::{self, Client};
 
@@ -67,6 +77,10 @@ impl Entry {
 pub enum Error {
     #[error("the audit table cannot be written")]
     Table(#[from] clickhouse::Error),
+    #[error(transparent)]
+    Chain(#[from] chain::Error),
+    #[error("writing to the audit trail was broken off")]
+    Writer(#[from] tokio::task::JoinError),
 }
 
 /// Where entries go. The first place that fails is told.
@@ -80,6 +94,8 @@ pub struct Trail {
 pub enum Place {
     /// The log, under the target `penstock::audit`.
     Log,
+    /// A file whose lines are chained.
+    File(Arc<Chain>),
     /// A table of ClickHouse, quoted; made when it is not there.
     Table { client: Client, table: String, engine: &'static str },
 }
@@ -110,6 +126,10 @@ impl Place {
                     "command"
                 );
                 Ok(())
+            }
+            Place::File(chain) => {
+                let (chain, entry) = (Arc::clone(chain), entry.clone());
+                Ok(tokio::task::spawn_blocking(move || chain.append(&entry, chrono::Utc::now())).await??)
             }
             Place::Table { client, table, engine } => {
                 let create = format!(

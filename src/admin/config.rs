@@ -1,0 +1,60 @@
+//! What can be set about the admin process.
+//!
+//! Refuses to know what is done by it.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{access, audit, jobs};
+use crate::units::{ByteSize, Span};
+
+/// The admin process: `penstock admin`, `penstock token` and `penstock audit`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the REST interface, as `host:port`; port 0 takes a free one. Metrics and health of the process are at
+    /// `telemetry.listen`.
+    pub listen: String,
+    /// Encryption; without it nothing but the own machine should reach the address.
+    pub tls: Tls,
+    /// Who may do what.
+    pub access: access::Config,
+    /// The audit trail as a file.
+    pub audit: audit::Config,
+    /// What takes longer than a request.
+    pub jobs: jobs::Config,
+    /// Largest body of a request.
+    pub body_bytes_max: ByteSize,
+    /// Longest time for a request, its body included; what takes longer is a job.
+    pub request_timeout: Span,
+    /// Connections at a time; others wait.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub connections_max: u32,
+}
+
+/// Certificate and key of the REST interface, as PEM files.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Certificate chain, the own one first.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: "127.0.0.1:9480".to_owned(),
+            tls: Tls::default(),
+            access: access::Config::default(),
+            audit: audit::Config::default(),
+            jobs: jobs::Config::default(),
+            body_bytes_max: ByteSize(64 << 10),
+            request_timeout: Span::secs(30),
+            connections_max: 128,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The door: who asks is found out and has the right, or is turned away; both kinds of refusal are written down.
+//!
+//! Refuses to say more to strangers than why they are strangers. An address that tries too often waits.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, RawPathParams, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use serde_json::json;
+
+use super::Surface;
+use super::asked::{Asked, Bearer};
+use super::problem::Problem;
+use super::routes::{self, Answer, Route};
+use crate::admin::access::Principal;
+use crate::admin::command::{self, Actor, Command};
+use crate::telemetry::metrics::METRICS;
+use crate::units::Secret;
+
+/// Answers a request for a route of the table.
+pub async fn answer(
+    route: &'static Route,
+    State(surface): State<Arc<Surface>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    parts: RawPathParams,
+    request: Request,
+) -> Response {
+    let id = parts.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default();
+    let handled = Box::pin(handle(route, &surface, peer, id, request));
+    let result = match tokio::time::timeout(surface.config.request_timeout.0, handled).await {
+        Ok(result) => result,
+        Err(_) => {
+            let text = "the request took too long\nhint: see admin.request_timeout";
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", text))
+        }
+    };
+    let mut answer = match result {
+        Ok(answer) => told(answer),
+        Err(problem) => problem.into_response(),
+    };
+    METRICS.admin_requests.with_label_values(&[route.action, answer.status().as_str()]).inc();
+    harden(answer.headers_mut());
+    answer
+}
+
+/// What is answered is for whoever asked, and nothing but data.
+pub fn harden(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+fn told(answer: Answer) -> Response {
+    let mut told = (answer.status, answer.body.to_string()).into_response();
+    let headers = told.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(place) = answer.location.and_then(|place| HeaderValue::from_str(&place).ok()) {
+        headers.insert(header::LOCATION, place);
+    }
+    if answer.is_repeated {
+        headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    told
+}
+
+async fn handle(
+    route: &'static Route,
+    surface: &Arc<Surface>,
+    peer: SocketAddr,
+    id: String,
+    request: Request<Body>,
+) -> Result<Answer, Problem> {
+    let principal = authenticate(route, surface, peer, request.headers()).await?;
+    let actor = principal.actor(&peer.to_string());
+    if !actor.may(route.needs) {
+        let asked = door(route, json!({ "path": request.uri().path() }));
+        command::refuse(&surface.trail, &actor, &asked, "").await;
+        let text =
+            format!("{} may not do this\nhint: it needs the permission {}", actor.name, route.needs.name());
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", &text));
+    }
+    let body_bytes_max = surface.config.body_bytes_max.as_usize();
+    let asked = Asked::read(route, Bearer { principal, actor }, id, request, body_bytes_max).await?;
+    routes::act(surface, asked).await
+}
+
+fn door(route: &Route, details: serde_json::Value) -> Command {
+    let resource = format!("{} {}", route.verb.name(), route.path);
+    Command { action: route.action, resource, details, needs: route.needs }
+}
+
+async fn authenticate(
+    route: &Route,
+    surface: &Surface,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+) -> Result<Principal, Problem> {
+    // Tokens cost time to verify and failures are written down, so neither is done for ever.
+    if let Some(left) = surface.failures.wait(peer.ip(), Instant::now()) {
+        let text =
+            "too many tokens were tried in vain from this address\nhint: wait, and send a token that holds";
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", text).after(left.as_secs() + 1));
+    }
+    let refused = match bearer(headers) {
+        Ok(token) => match surface.access.verify(&token, Utc::now()).await {
+            Ok(principal) => return Ok(principal),
+            Err(error) => format!("the token is not taken: {error}"),
+        },
+        Err(why) => why.to_owned(),
+    };
+    surface.failures.failed(peer.ip(), Instant::now());
+    let stranger = Actor::with("unknown", &peer.to_string(), Vec::new());
+    let why = refused.lines().next().unwrap_or_default();
+    command::refuse(&surface.trail, &stranger, &door(route, json!({})), why).await;
+    Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", &refused))
+}
+
+/// The token of the one header that may have it.
+fn bearer(headers: &HeaderMap) -> Result<Secret, &'static str> {
+    const MISSING: &str =
+        "there is no token\nhint: send it as Authorization: Bearer TOKEN; see docs/admin.md";
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (all.next(), all.next()) else { return Err(MISSING) };
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(MISSING)?;
+    match scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
+        true => Ok(Secret::new(token.trim())),
+        false => Err(MISSING),
+    }
+}

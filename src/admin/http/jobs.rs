@@ -1,0 +1,68 @@
+//! The routes of jobs, and how a route becomes one.
+//!
+//! Refuses to wait: whoever asked gets a number and a place to look.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use chrono::Utc;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Surface;
+use super::asked::Asked;
+use super::problem::Problem;
+use super::routes::Answer;
+use crate::admin::command;
+use crate::admin::jobs::{Handle, Job};
+
+/// The latest jobs.
+#[derive(Serialize, JsonSchema)]
+pub struct List {
+    pub jobs: Vec<Job>,
+}
+
+/// Starts the work, and says where to look for what comes of it.
+pub fn start<W, T>(
+    surface: &Surface,
+    asked: &Asked,
+    work: impl FnOnce(Handle) -> W,
+) -> Result<Answer, Problem>
+where
+    W: Future<Output = Result<T, Problem>> + Send + 'static,
+    T: Serialize,
+{
+    let work = |handle| {
+        let work = work(handle);
+        async move {
+            match work.await {
+                Ok(result) => serde_json::to_value(result).map_err(|error| Value::String(error.to_string())),
+                Err(problem) => Err(problem.value()),
+            }
+        }
+    };
+    let (job, is_new) = surface.jobs.start(asked.ask(), Utc::now(), work)?;
+    let location = Some(format!("/v1/jobs/{}", job.id));
+    Ok(Answer { status: StatusCode::ACCEPTED, location, is_repeated: !is_new, ..Answer::new(&job)? })
+}
+
+pub fn list(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    Answer::new(&List { jobs: surface.jobs.list(asked.limit()?) })
+}
+
+pub fn show(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    Answer::new(&surface.jobs.get(&asked.id)?)
+}
+
+pub async fn cancel(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Problem> {
+    let job = surface.jobs.get(&asked.id)?;
+    if asked.is_dry_run()? {
+        return Answer::new(&job);
+    }
+    let details = json!({ "action": job.action, "asked_by": job.actor });
+    let work = async { Ok::<Job, Problem>(surface.jobs.cancel(&asked.id)?) };
+    let cancelled =
+        command::run(&surface.trail, &asked.actor, asked.command(&asked.id, details), work).await?;
+    Answer::new(&cancelled)
+}

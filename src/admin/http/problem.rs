@@ -1,0 +1,182 @@
+//! What went wrong, as RFC 9457 wants it told, with what to do about it.
+//!
+//! Refuses to show what a token is. Codes are stable; sentences are not.
+
+use std::fmt;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::admin::{access, command, jobs, migrate};
+
+/// A problem, as `application/problem+json`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Problem {
+    /// `urn:penstock:problem:` and a stable code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: &'static str,
+    pub status: u16,
+    /// What is wrong.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+    /// Seconds to wait before it is worth asking again.
+    #[serde(skip)]
+    pub retry_after_s: Option<u64>,
+}
+
+impl Problem {
+    /// The text's lines that begin with `hint: ` say what to do.
+    pub fn new(status: StatusCode, code: &str, text: &str) -> Problem {
+        let (hints, lines): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with("hint: "));
+        let hints: Vec<&str> = hints.iter().filter_map(|line| line.strip_prefix("hint: ")).collect();
+        Problem {
+            kind: format!("urn:penstock:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: lines.join("\n"),
+            hint: hints.join("\n"),
+            retry_after_s: None,
+        }
+    }
+
+    pub fn bad(text: &str) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", text)
+    }
+
+    pub fn after(self, seconds: u64) -> Problem {
+        Problem { retry_after_s: Some(seconds.max(1)), ..self }
+    }
+
+    pub fn value(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = (status, self.value().to_string()).into_response();
+        let headers = answer.headers_mut();
+        let mut set = |name: HeaderName, value: HeaderValue| headers.insert(name, value);
+        set(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            set(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        answer
+    }
+}
+
+impl From<access::Error> for Problem {
+    fn from(error: access::Error) -> Self {
+        let status = match error {
+            access::Error::NoSecret => StatusCode::NOT_IMPLEMENTED,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Problem::new(status, "token", &error.to_string())
+    }
+}
+
+impl From<command::Error> for Problem {
+    fn from(error: command::Error) -> Self {
+        let (status, code) = match error {
+            command::Error::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            command::Error::Untraced { .. } => (StatusCode::SERVICE_UNAVAILABLE, "untraced"),
+            command::Error::Unfinished { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unfinished"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<jobs::Error> for Problem {
+    fn from(error: jobs::Error) -> Self {
+        let (status, code) = match error {
+            jobs::Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            jobs::Error::KeyUsed => (StatusCode::CONFLICT, "key_used"),
+            jobs::Error::Unknown(_) => (StatusCode::NOT_FOUND, "no_job"),
+            jobs::Error::Ended(_) => (StatusCode::CONFLICT, "job_ended"),
+            jobs::Error::Closed => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
+        };
+        let problem = Problem::new(status, code, &error.to_string());
+        if status == StatusCode::SERVICE_UNAVAILABLE { problem.after(5) } else { problem }
+    }
+}
+
+impl From<migrate::Error> for Problem {
+    fn from(error: migrate::Error) -> Self {
+        use migrate::Error as E;
+        let (status, code) = match &error {
+            E::Command(_) => {
+                let E::Command(error) = error else { return Problem::bad("") };
+                return error.into();
+            }
+            E::ClickHouse(error) if error.is_unreachable() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unreachable")
+            }
+            E::ClickHouse(_) | E::Answer(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
+            E::NoMigration(_) => (StatusCode::NOT_FOUND, "no_migration"),
+            E::PlanDiffers { .. } => (StatusCode::CONFLICT, "plan_differs"),
+            E::Locked { .. } => (StatusCode::CONFLICT, "locked"),
+            E::LockLost(_) => (StatusCode::CONFLICT, "lock_lost"),
+            E::Changed(_) | E::Missing(_) => (StatusCode::CONFLICT, "files_differ"),
+            E::HalfTakenBack(_) | E::Unfinished(_) => (StatusCode::CONFLICT, "unfinished_migration"),
+            E::Unknown { .. } | E::StillRunning { .. } => (StatusCode::CONFLICT, "in_doubt"),
+            E::Danger { .. } | E::Undeclared { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "danger"),
+            E::NoDown(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no_down_file"),
+            E::Ambiguous(_) | E::Files(_) | E::Folder { .. } | E::Values { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "files")
+            }
+            E::Disk { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
+            E::Cancelled { .. } => (StatusCode::CONFLICT, "cancelled"),
+            E::Statement { .. } | E::NotVerified { .. } | E::Shadow { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "statement")
+            }
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+/// An error with what is behind it.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(&format!("\ncaused by: {message}"));
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_have_a_field_of_their_own() {
+        let problem = Problem::new(StatusCode::CONFLICT, "x", "one\ntwo\nhint: do this\nhint: and that");
+        assert_eq!((problem.detail.as_str(), problem.hint.as_str()), ("one\ntwo", "do this\nand that"));
+        let value = problem.value();
+        assert_eq!((&value["type"], &value["status"]), (&"urn:penstock:problem:x".into(), &409.into()));
+        let answer = problem.after(0).into_response();
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+}

@@ -1,0 +1,125 @@
+//! `penstock admin`, and what its commands share with it: the trail, and who asks on this machine.
+//!
+//! Refuses to start without keys and without a trail: what cannot be authorised and written down is not served.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::run::stop_on_signals;
+use super::{Error, runtime};
+use crate::admin::access::{self, Access};
+use crate::admin::audit::{Chain, ChainError, Place, Trail};
+use crate::admin::command::{self, Actor, Command, Permission};
+use crate::admin::http::{self, Parts, Server};
+use crate::admin::migrate::{Migrator, Setup, Values};
+use crate::config::{Config, Inputs, Loaded};
+use crate::faults::Faults;
+use crate::telemetry::health::{Health, State};
+use crate::telemetry::metrics::METRICS;
+use crate::telemetry::{http as surface, logs};
+
+impl From<command::Error> for Error {
+    fn from(error: command::Error) -> Self {
+        match error {
+            error @ command::Error::Forbidden { .. } => Error::WrongUse(error.into()),
+            error => Error::Failed(error.into()),
+        }
+    }
+}
+
+impl From<ChainError> for Error {
+    fn from(error: ChainError) -> Self {
+        match error {
+            error @ (ChainError::Key(_) | ChainError::Unset(_)) => Error::WrongUse(error.into()),
+            error => Error::Failed(error.into()),
+        }
+    }
+}
+
+impl From<access::KeysError> for Error {
+    fn from(error: access::KeysError) -> Self {
+        Error::WrongUse(error.into())
+    }
+}
+
+impl From<http::Error> for Error {
+    fn from(error: http::Error) -> Self {
+        Error::WrongUse(error.into())
+    }
+}
+
+/// Where commands are written down beside the log: the chained file, if there is one.
+pub(super) fn places(config: &Config) -> Result<Vec<Place>, Error> {
+    match config.admin.audit.file {
+        Some(_) => Ok(vec![Place::File(Arc::new(Chain::new(&config.admin.audit)?))]),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The user of this process on this machine, as far as the environment and the kernel tell.
+pub(super) fn local_actor(environment: &[(String, String)]) -> Actor {
+    let variable =
+        |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "unknown user".to_owned());
+    let machine =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "unknown machine".to_owned());
+    Actor::local(&user, machine.trim())
+}
+
+/// Serves the admin interface until a signal; whether everything that was under way ended in time.
+pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
+    let config = &loaded.config;
+    logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
+    METRICS.config_info.with_label_values(&[&loaded.fingerprint()]).set(1);
+    let health = Health::new(config.telemetry.stalled_after.0);
+    let telemetry = surface::Server::start(&config.telemetry.listen, health.clone())
+        .map_err(|error| Error::WrongUse(error.into()))?;
+    tracing::info!(listen = %telemetry.addr(), "metrics and health are served");
+    let result = runtime()?.block_on(until_stopped(inputs, config, &health));
+    health.set_state(State::Stopped, "stopped");
+    telemetry.stop();
+    result
+}
+
+async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Result<bool, Error> {
+    let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    let access = Access::new(&config.admin.access)?;
+    access.warm(Utc::now()).await;
+    let chain = Arc::new(Chain::new(&config.admin.audit)?);
+    let places = vec![Place::File(Arc::clone(&chain))];
+    let trail = Trail::new(vec![Place::File(Arc::clone(&chain)), Place::Log]);
+    let actor = local_actor(&inputs.environment);
+    let migrator = Migrator::new(Setup {
+        clickhouse: &config.clickhouse,
+        config: &config.migrations,
+        actor: actor.clone(),
+        values: Values::new(inputs.environment.clone()),
+        faults: Faults::new(&config.faults),
+        places,
+    })?;
+    let parts = Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator };
+    let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
+    // A trail that cannot be written is found out now, and not by the first command.
+    let server =
+        command::run(&trail, &actor, own_command("admin.start", &config.admin.listen), start).await?;
+    tracing::info!(listen = %server.addr(), encrypted = config.admin.tls.cert_file.is_some(), "the admin interface is served");
+    health.set_state(State::Running, format!("serving the admin interface on {}", server.addr()));
+    shutdown.cancelled().await;
+    health.set_state(State::Draining, "waiting for jobs to stop");
+    let stop = async { Ok::<bool, Error>(server.stop(config.shutdown.drain.0).await) };
+    let drained = command::run(&trail, &actor, own_command("admin.stop", &config.admin.listen), stop).await?;
+    if !drained {
+        tracing::warn!(
+            "jobs were still running at the end; what became of their statements is found out by the next run"
+        );
+    }
+    Ok(drained)
+}
+
+fn own_command(action: &'static str, listen: &str) -> Command {
+    Command { action, resource: listen.to_owned(), details: json!({}), needs: Permission::SelfRead }
+}

@@ -1,0 +1,69 @@
+//! `penstock token`: tokens of the admin interface, made and checked where their keys are.
+//!
+//! Refuses to make one that cannot be written down, where there is a trail.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use serde_json::json;
+
+use super::admin::{local_actor, places};
+use super::{Error, runtime};
+use crate::admin::access::{Access, Error as TokenError, Principal, Request};
+use crate::admin::audit::Trail;
+use crate::admin::command::{self, Command, Permission};
+use crate::config::{Config, Inputs};
+use crate::units::Secret;
+
+pub use crate::admin::access::{Issued, Role};
+
+/// A token that is asked for on the command line.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub subject: String,
+    pub roles: Vec<Role>,
+    /// As the configuration says without it.
+    pub life: Option<Duration>,
+}
+
+impl From<TokenError> for Error {
+    fn from(error: TokenError) -> Self {
+        Error::WrongUse(error.into())
+    }
+}
+
+pub fn issue(inputs: &Inputs, config: &Config, wanted: Wanted) -> Result<Issued, Error> {
+    let access = Access::new(&config.admin.access)?;
+    let Wanted { subject, roles, life } = wanted;
+    let life = life.unwrap_or(access.life());
+    let issued = access.issue(&Request { subject, roles, life }, Utc::now())?;
+    hand_over(inputs, config, "token.issue", issued)
+}
+
+/// A new token for the bearer of this one.
+pub fn refresh(inputs: &Inputs, config: &Config, token: &Secret) -> Result<Issued, Error> {
+    let access = Access::new(&config.admin.access)?;
+    let bearer = runtime()?.block_on(access.verify(token, Utc::now()))?;
+    hand_over(inputs, config, "token.refresh", access.refresh(&bearer, Utc::now())?)
+}
+
+fn hand_over(
+    inputs: &Inputs,
+    config: &Config,
+    action: &'static str,
+    issued: Issued,
+) -> Result<Issued, Error> {
+    let principal = &issued.principal;
+    let details = json!({ "roles": principal.roles, "ends": principal.ends, "id": principal.id });
+    let command =
+        Command { action, resource: principal.subject.clone(), details, needs: Permission::TokenIssue };
+    let (trail, actor) = (Trail::new(places(config)?), local_actor(&inputs.environment));
+    runtime()?.block_on(command::run(&trail, &actor, command, async { Ok::<(), Error>(()) }))?;
+    Ok(issued)
+}
+
+/// Whose token it is, or why it does not hold.
+pub fn verify(config: &Config, token: &Secret) -> Result<Result<Principal, TokenError>, Error> {
+    let access = Access::new(&config.admin.access)?;
+    Ok(runtime()?.block_on(access.verify(token, Utc::now())))
+}
