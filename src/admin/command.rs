@@ -19,6 +19,14 @@ pub enum Permission {
     MigrateDown,
     /// Write to the journal what was not run: mark, baseline, repair.
     MigrateJournal,
+    /// Merge and write parts again, and measure codecs in a scratch table.
+    TableCare,
+    /// Set rules of age on tables, and delete what is over.
+    Lifecycle,
+    /// Put legal holds and let them go.
+    LegalHold,
+    /// Delete the rows of a subject.
+    Erase,
 }
 
 /// Who asks for a command, and what for that person has the right.

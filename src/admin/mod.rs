@@ -4,5 +4,9 @@
 //! that changes something goes through [`command`], and so is authorised and audited, or not run (I9).
 
 pub mod audit;
+pub mod care;
 pub mod command;
+pub mod desk;
+pub mod erase;
+pub mod lifecycle;
 pub mod migrate;

@@ -138,7 +138,7 @@ fn without_database(config: &Config) -> Config {
 }
 
 /// The user of this process on this machine, as far as the environment and the kernel tell.
-fn actor(environment: &[(String, String)]) -> Actor {
+pub(super) fn actor(environment: &[(String, String)]) -> Actor {
     let variable =
         |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "unknown user".to_owned());

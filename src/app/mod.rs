@@ -4,10 +4,14 @@
 //! the use was wrong, a server could not be reached, or something failed.
 
 pub mod audit;
+pub mod care;
+mod desk;
 pub mod dlq;
+pub mod erase;
 pub mod generate;
 pub mod ledger;
 mod levels;
+pub mod lifecycle;
 pub mod migrate;
 pub mod progress;
 pub mod query;

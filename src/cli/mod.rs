@@ -7,10 +7,13 @@ pub mod args;
 mod audit;
 mod config;
 mod dlq;
+mod erase;
 pub mod failure;
 mod ledger;
+mod lifecycle;
 mod migrate;
 pub mod output;
+mod table;
 mod work;
 
 use std::ffi::OsString;
@@ -36,7 +39,7 @@ Exit codes:
   3  differences were found, or a damaged plan
   4  a server could not be reached
   5  stopped before everything was written and committed
-  6  migrations are pending
+  6  migrations are pending, or a lifecycle plan has something to do
   7  another process holds the lock of the migrations
 
 Examples:
@@ -98,6 +101,12 @@ pub enum Command {
     Dlq(dlq::DlqArgs),
     /// Brings the tables from one version of their schema to the next
     Migrate(migrate::MigrateArgs),
+    /// Carries out what the table files say of old rows: delete, move, shrink; and keeps what is held
+    Lifecycle(lifecycle::LifecycleArgs),
+    /// Deletes the rows of one person or thing from every table that declares the column
+    Erase(erase::EraseArgs),
+    /// Tells how large tables are and how well they compress, and merges their parts
+    Table(table::TableArgs),
     /// Shows and checks the configuration
     Config(ConfigArgs),
     /// Prints a completion script for a shell
@@ -117,7 +126,7 @@ pub enum Exit {
     Unreachable,
     /// Stopped before everything was written and committed.
     NotDrained,
-    /// Migrations are pending.
+    /// Migrations are pending, or a lifecycle plan has something to do.
     Pending,
     /// Another process holds the lock of the migrations.
     Locked,
@@ -174,6 +183,9 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Query(args) => call(environment, out)?.query(&args),
         Command::Ledger(args) => call(environment, out)?.ledger(&args),
         Command::Migrate(args) => call(environment, out)?.migrate(&args),
+        Command::Lifecycle(args) => call(environment, out)?.lifecycle(&args),
+        Command::Erase(args) => call(environment, out)?.erase(&args),
+        Command::Table(args) => call(environment, out)?.table(&args),
         Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
         Command::Config(args) => config::run(args, &global, environment, out),
         Command::Completions(args) => {

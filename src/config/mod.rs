@@ -51,6 +51,8 @@ pub struct Config {
     pub audit: audit::Config,
     /// Migrations of the tables' definitions: `penstock migrate`.
     pub migrations: admin::migrate::Config,
+    /// Lifecycle of the tables' rows: `penstock lifecycle`. The rules stand in the table files.
+    pub lifecycle: admin::lifecycle::Config,
     /// Ceilings of speed, for sources and targets that must be spared.
     pub limits: Limits,
     /// Taking over a changed configuration file or table file while running; SIGHUP always does.

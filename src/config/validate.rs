@@ -34,6 +34,7 @@ pub fn check(config: &Config) -> Vec<Fault> {
     refused_settings(config, &mut found);
     exactly_once(config, &mut found);
     migrations(&config.migrations, &mut found);
+    lifecycle(&config.lifecycle, &mut found);
     if config.audit.interval < AUDIT_INTERVAL_MIN {
         let hint = "write 1s or more; `audit.enabled: never` turns it off";
         found.push(Fault::new("audit.interval", "is too short", hint));
@@ -257,6 +258,7 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("batch.pressure.interval", config.batch.pressure.interval),
         ("batch.pressure.age_max", config.batch.pressure.age_max),
         ("migrations.timeout", config.migrations.timeout),
+        ("lifecycle.timeout", config.lifecycle.timeout),
         ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
         ("dead_letter.ceiling.window", config.dead_letter.ceiling.window),
         ("reload.interval", config.reload.interval),
@@ -298,6 +300,13 @@ fn migrations(migrations: &crate::admin::migrate::Config, found: &mut Vec<Fault>
     if migrations.lock_lease < LEASE_MIN {
         let hint = format!("write {LEASE_MIN} or more; it is renewed four times as often");
         found.push(Fault::new("migrations.lock_lease", "is too short", hint));
+    }
+}
+
+fn lifecycle(lifecycle: &crate::admin::lifecycle::Config, found: &mut Vec<Fault>) {
+    let tables = [("holds_table", &lifecycle.holds_table), ("erasures_table", &lifecycle.erasures_table)];
+    for (key, _) in tables.iter().filter(|(_, table)| table.is_empty()) {
+        found.push(Fault::new(format!("lifecycle.{key}"), "is empty", "name the table"));
     }
 }
 

@@ -22,7 +22,7 @@ use super::state::State;
 use super::values::Values;
 use crate::admin::audit::{Place, Trail};
 use crate::admin::command::{self, Actor, Command, Permission};
-use crate::clickhouse::{self, quote_identifier};
+use crate::clickhouse::{self, Client, quote_identifier};
 use crate::faults::Faults;
 
 /// What a [`Migrator`] is made of.
@@ -74,17 +74,12 @@ impl Migrator {
         let hosts = Host::all(clickhouse)?;
         let first = hosts.first().ok_or_else(|| Error::Answer("there is no endpoint".to_owned()))?;
         let journal = Journal::new(first.client.clone(), &clickhouse.database, config);
-        let audit = quote_identifier(&format!("{}_audit", config.table));
-        let table = Place::Table {
-            client: first.client.clone(),
-            table: format!("{}.{audit}", quote_identifier(&clickhouse.database)),
-            engine: config.engine.sql(),
-        };
+        let trail = trail(first.client.clone(), &clickhouse.database, config);
         Ok(Migrator {
             config: config.clone(),
             clickhouse: clickhouse.clone(),
             journal,
-            trail: Trail::new(vec![Place::Log, table]),
+            trail,
             actor,
             values,
             faults,
@@ -280,6 +275,13 @@ impl Migrator {
     pub fn folder(&self) -> Result<Folder, Error> {
         Folder::read(&self.config.path)
     }
+}
+
+/// The trail of everything that changes tables: the log, and a table beside the journal.
+pub fn trail(client: Client, database: &str, config: &Config) -> Trail {
+    let audit = quote_identifier(&format!("{}_audit", config.table));
+    let table = format!("{}.{audit}", quote_identifier(database));
+    Trail::new(vec![Place::Log, Place::Table { client, table, engine: config.engine.sql() }])
 }
 
 /// A name for a scratch database that nobody else takes.

@@ -1,0 +1,298 @@
+//! `penstock lifecycle` against a real server: what goes, what stays, and how little is written for it.
+//!
+//! It refuses to know how it works inside. Rows that are over are put into tables that have no TTL yet, since the
+//! server would not keep them a moment otherwise.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::care::Bench;
+use crate::harness::wait_until;
+
+const COLUMNS: &str = "topics: [events]\norder_by: [site, time]\ncolumns:\n- {name: time, type: DateTime}\n- {name: site, type: UInt8}\n\
+    - {name: body, type: String}\n- {name: email, type: String}\n";
+const DEFINITION: &str = "(time DateTime, site UInt8, body String, email String) ENGINE = MergeTree";
+
+/// A table file with rules, and the table without a TTL.
+fn events(bench: &Bench, table: &str, partition_by: &str, rules: &str) {
+    let key = if partition_by.is_empty() { String::new() } else { format!("partition_by: {partition_by}\n") };
+    bench.table_file(
+        table,
+        &format!("table: {table}\n{key}{COLUMNS}lifecycle:\n  time_column: time\n{rules}"),
+    );
+    let key = if partition_by.is_empty() { String::new() } else { format!("PARTITION BY {partition_by}") };
+    bench.sql(&format!("CREATE TABLE DB.{table} {DEFINITION} {key} ORDER BY (site, time)"));
+}
+
+/// Rows of one day, that many days ago.
+fn day(bench: &Bench, table: &str, days: u32, rows: u32, bytes: u32) {
+    bench.sql(&format!(
+        "INSERT INTO DB.{table} SELECT toDateTime(today() - {days}) + number % 80000, 1, randomPrintableASCII({bytes}), 'a@b' FROM numbers({rows})"
+    ));
+}
+
+fn ttl(bench: &Bench, table: &str) -> String {
+    bench.sql(&format!("SELECT extract(engine_full, 'TTL (.*?)( SETTINGS|$)') FROM system.tables WHERE database = 'DB' AND name = '{table}'"))
+}
+
+fn count(bench: &Bench, table: &str) -> u64 {
+    bench.sql(&format!("SELECT count() FROM DB.{table}")).parse().unwrap()
+}
+
+fn ids(partitions: &Value) -> usize {
+    partitions.as_array().unwrap().len()
+}
+
+#[test]
+fn partitions_that_are_over_are_dropped_and_hardly_anything_is_written() {
+    let bench = Bench::new();
+    events(&bench, "events", "toYYYYMMDD(time)", "  delete_after: 115d\n  clear: {email: 200d}\n");
+    for partition in 0..20 {
+        day(&bench, "events", partition * 10, 4_000, 1_000);
+    }
+    let of_the_table = |what: &str| {
+        format!(
+            "SELECT {what} FROM system.parts WHERE active AND database = '{}' AND table = 'events'",
+            bench.database.name
+        )
+    };
+    let over = "toDate(min_time) < today() - 115";
+    let freed: u64 = bench.ch.value(&of_the_table(&format!("sumIf(bytes_on_disk, {over})")));
+
+    let plan = bench.json(6, &["lifecycle", "plan"]);
+    let table = &plan["tables"][0];
+    assert_eq!((ids(&table["drops"]), ids(&table["rest"]), ids(&table["kept"])), (8, 0, 0), "{plan}");
+    let planned: u64 =
+        table["drops"].as_array().unwrap().iter().map(|one| one["bytes"].as_u64().unwrap()).sum();
+    assert_eq!((planned, table["rules"][0]["rows"].as_u64()), (freed, Some(32_000)));
+    assert_eq!(table["statements"].as_array().unwrap().len(), 2, "{table}");
+    let hash = plan["hash"].as_str().unwrap();
+    assert_eq!(bench.json(6, &["lifecycle", "plan"])["hash"], hash, "the same plan has the same name");
+    bench.refused(2, "the plan is ", &["lifecycle", "apply", "--plan", "0000000000000000"]);
+    assert_eq!(count(&bench, "events"), 80_000);
+
+    let begun = bench.ch.query("SELECT toString(now64(6))");
+    let done = bench.json(0, &["lifecycle", "apply", "--plan", hash]);
+    let partitions = done["tables"][0]["partitions"].as_array().unwrap();
+    assert!(partitions.len() == 8 && partitions.iter().all(|one| one["outcome"] == "dropped"), "{done}");
+    assert_eq!(count(&bench, "events"), 48_000);
+    assert_eq!(ttl(&bench, "events"), "toDateTime(time) + toIntervalDay(115)");
+    assert_eq!(bench.sql("SELECT count() FROM system.mutations WHERE database = 'DB'"), "0", "metadata only");
+
+    bench.ch.query("SYSTEM FLUSH LOGS");
+    let written: u64 = bench.ch.value(&format!(
+        "SELECT sum(size_in_bytes) FROM system.part_log WHERE database = '{}' AND table = 'events' AND event_type IN \
+         ('NewPart', 'MergeParts', 'MutatePart') AND event_time_microseconds >= '{begun}'",
+        bench.database.name
+    ));
+    eprintln!(
+        "lifecycle: {written} bytes written for {freed} bytes freed, {:.4} %",
+        100.0 * written as f64 / freed as f64
+    );
+    assert!(freed > 20_000_000 && written * 100 < freed, "{written} bytes written for {freed} freed");
+
+    assert_eq!(bench.json(0, &["lifecycle", "plan"])["tables"][0]["statements"], serde_json::json!([]));
+    assert_eq!(
+        (bench.call(&["lifecycle", "drift"]).0, bench.call(&["schema", "diff"]).0),
+        (Some(0), Some(0))
+    );
+    let trail = bench.trail();
+    assert!(
+        trail.contains("lifecycle.apply\tdone\t1") && trail.contains("lifecycle.apply\tintent\t1"),
+        "{trail}"
+    );
+}
+
+#[test]
+fn a_ttl_that_was_changed_by_hand_is_drift() {
+    let bench = Bench::new();
+    events(
+        &bench,
+        "events",
+        "toYYYYMM(time)",
+        "  delete_after: 90d\n  recompress: [{after: 14d, codec: 'ZSTD(9)'}]\n  move: [{after: 7d, to_disk: default}]\n  clear: {email: 30d}\n",
+    );
+    bench.sql("DROP TABLE DB.events");
+    assert_eq!(bench.call(&["lifecycle", "drift"]).0, Some(3), "a table that is not there");
+    assert_eq!(bench.call(&["schema", "create"]).0, Some(0));
+    let (code, log) = bench.call(&["lifecycle", "drift"]);
+    assert_eq!(code, Some(0), "what `schema create` makes has the TTL of its rules: {log}");
+    assert_eq!(bench.call(&["schema", "diff"]).0, Some(0));
+    for (change, told) in [
+        ("MODIFY TTL time + INTERVAL 91 DAY", "MODIFY TTL toDateTime(time) + toIntervalDay(90), "),
+        ("REMOVE TTL", "MODIFY TTL toDateTime(time) + toIntervalDay(90), "),
+        ("MODIFY COLUMN email REMOVE TTL", "MODIFY COLUMN `email` TTL toDateTime(time) + toIntervalDay(30)"),
+        ("MODIFY COLUMN body TTL time + INTERVAL 5 DAY", "MODIFY COLUMN `body` REMOVE TTL"),
+    ] {
+        bench.sql(&format!("ALTER TABLE DB.events {change}"));
+        let drift = bench.json(3, &["lifecycle", "drift", "events"]);
+        let statements = drift["tables"][0]["statements"].as_array().unwrap();
+        assert!(statements.len() == 1 && statements[0].as_str().unwrap().contains(told), "{change}: {drift}");
+        if !change.contains("COLUMN") {
+            let (code, log) = bench.call(&["schema", "diff"]);
+            assert!(code == Some(3) && log.contains("lifecycle plan"), "{code:?} {log}");
+        }
+        let plan = bench.json(6, &["lifecycle", "plan"]);
+        bench.json(0, &["lifecycle", "apply", "--plan", plan["hash"].as_str().unwrap()]);
+        assert_eq!(bench.call(&["lifecycle", "drift"]).0, Some(0), "{change}");
+    }
+    // Rules that are taken away take their TTL with them, and a roll-up goes in.
+    events_again(&bench, "  roll_up: [{after: 30d, group_by: [site], set: {body: any(body)}}]\n");
+    let plan = bench.json(6, &["lifecycle", "plan"]);
+    bench.json(0, &["lifecycle", "apply", "--plan", plan["hash"].as_str().unwrap()]);
+    assert_eq!(
+        ttl(&bench, "events"),
+        "toDateTime(time) + toIntervalDay(30) GROUP BY site SET body = any(body)"
+    );
+    assert_eq!(bench.call(&["lifecycle", "drift"]).0, Some(0));
+    events_again(&bench, "");
+    let plan = bench.json(6, &["lifecycle", "plan"]);
+    bench.json(0, &["lifecycle", "apply", "--plan", plan["hash"].as_str().unwrap()]);
+    assert_eq!(ttl(&bench, "events"), "");
+}
+
+fn events_again(bench: &Bench, rules: &str) {
+    bench.table_file(
+        "events",
+        &format!(
+            "table: events\npartition_by: toYYYYMM(time)\n{COLUMNS}lifecycle:\n  time_column: time\n{rules}"
+        ),
+    );
+}
+
+#[test]
+fn rows_that_no_partition_holds_alone_go_only_if_asked_for() {
+    let bench = Bench::new();
+    events(&bench, "cut", "toYYYYMM(time)", "  delete_after: 100d\n  method: drop_partition\n");
+    events(&bench, "plain", "", "  delete_after: 100d\n");
+    for table in ["cut", "plain"] {
+        for days in [5, 99, 101, 300] {
+            day(&bench, table, days, 1_000, 10);
+        }
+    }
+    // 99 and 101 days ago may lie in one month or in two.
+    let left: u64 = bench.ch.value("SELECT if(toYYYYMM(today() - 99) = toYYYYMM(today() - 101), 1000, 0)");
+    let dry = bench.json(0, &["lifecycle", "expire", "--dry-run"]);
+    assert_eq!(
+        (
+            ids(&dry["tables"][0]["rest"]) as u64 * 1000,
+            ids(&dry["tables"][1]["rest"]),
+            ids(&dry["tables"][1]["drops"])
+        ),
+        (left, 1, 0)
+    );
+    assert_eq!(dry["tables"][1]["rest"][0]["rows_over"].as_u64(), Some(2_000));
+    assert_eq!((count(&bench, "cut"), count(&bench, "plain")), (4_000, 4_000));
+    let done = bench.json(0, &["lifecycle", "expire"]);
+    assert_eq!((count(&bench, "cut"), count(&bench, "plain")), (2_000 + left, 4_000), "{done}");
+    assert_eq!(done["tables"][1]["left_rows"].as_u64(), Some(2_000));
+    bench.json(0, &["lifecycle", "expire", "--rewrite"]);
+    assert_eq!((count(&bench, "cut"), count(&bench, "plain")), (2_000, 2_000));
+    assert_eq!(bench.sql("SELECT count() FROM DB.plain WHERE time < now() - INTERVAL 100 DAY"), "0");
+    assert_eq!(
+        (ttl(&bench, "cut"), ttl(&bench, "plain")),
+        (String::new(), String::new()),
+        "expire sets no TTL"
+    );
+    let plan = bench.json(6, &["lifecycle", "plan"]);
+    assert_eq!(ids(&plan["tables"][0]["statements"]), 0, "partitions of `cut` go by penstock alone: {plan}");
+}
+
+#[test]
+fn what_is_held_stays_until_it_is_let_go() {
+    let bench = Bench::new();
+    events(
+        &bench,
+        "events",
+        "toYYYYMMDD(time)",
+        "  delete_after: 30d\n  recompress: [{after: 7d, codec: 'ZSTD(3)'}]\n",
+    );
+    let apply = || {
+        let plan = bench.json(6, &["lifecycle", "plan"]);
+        bench.json(0, &["lifecycle", "apply", "--plan", plan["hash"].as_str().unwrap()])
+    };
+    apply();
+    assert!(ttl(&bench, "events").starts_with("toDateTime(time) + toIntervalDay(30), "));
+    let held: String = bench.ch.query("SELECT toString(toYYYYMMDD(today() - 60))");
+    let hold = ["lifecycle", "hold", "events", "--id", "case-17", "--reason", "a claim"];
+    bench.json(0, &[&hold[..], &["--partition", &held, "--until", "2999-01-01"]].concat());
+    assert_eq!(
+        ttl(&bench, "events"),
+        "toDateTime(time) + toIntervalDay(7) RECOMPRESS CODEC(ZSTD(3))",
+        "no TTL deletes while it holds"
+    );
+    assert_eq!(bench.call(&["lifecycle", "drift"]).0, Some(0), "which is as it should be");
+    bench.refused(2, "there is a hold `case-17` already", &hold);
+
+    for days in [60, 50, 1] {
+        day(&bench, "events", days, 1_000, 10);
+    }
+    bench.sql("OPTIMIZE TABLE DB.events FINAL");
+    assert_eq!(count(&bench, "events"), 3_000, "the server deletes nothing");
+    let plan = bench.json(6, &["lifecycle", "plan"]);
+    let table = &plan["tables"][0];
+    assert_eq!(
+        (ids(&table["drops"]), &table["kept"][0]["partition_id"]),
+        (1, &Value::from(held.clone())),
+        "{plan}"
+    );
+    let done = bench.json(0, &["lifecycle", "expire"]);
+    assert_eq!((count(&bench, "events"), done["tables"][0]["left_rows"].as_u64()), (2_000, Some(1_000)));
+
+    let whole = ["lifecycle", "hold", "events", "--id", "case-18", "--reason", "all of it"];
+    bench.json(0, &whole);
+    bench.refused(2, "is held by `case-17`, `case-18`", &["lifecycle", "expire", "events"]);
+    bench.refused(
+        2,
+        "which is over",
+        &["lifecycle", "hold", "events", "--id", "old", "--reason", "x", "--until", "2020-01-01"],
+    );
+    assert_eq!(ids(&bench.json(0, &["lifecycle", "holds"])["holds"]), 2);
+    bench.json(0, &["lifecycle", "release", "case-18", "--reason", "settled"]);
+    let released = bench.json(0, &["lifecycle", "release", "case-17", "--reason", "settled"]);
+    assert_eq!(ids(&released["pending"]), 1, "the TTL that deletes is wanted again: {released}");
+    bench.refused(2, "there is no hold `case-17`", &["lifecycle", "release", "case-17", "--reason", "again"]);
+    assert_eq!(
+        bench.sql(
+            "SELECT count() FROM DB.penstock_holds WHERE id = 'case-17' AND actor != '' AND reason != ''"
+        ),
+        "2",
+        "nothing is forgotten"
+    );
+    apply();
+    assert_eq!(count(&bench, "events"), 1_000);
+    assert!(ttl(&bench, "events").starts_with("toDateTime(time) + toIntervalDay(30), "));
+
+    // A hold that ends by itself, and one on a table whose TTL is not ours.
+    let soon: String = bench.ch.query("SELECT formatDateTime(now('UTC') + 15, '%Y-%m-%dT%H:%i:%SZ')");
+    bench.json(0, &[&hold[..], &["--until", &soon]].concat());
+    wait_until(Duration::from_secs(60), "the hold ends", || {
+        ids(&bench.json(0, &["lifecycle", "holds"])["holds"]) == 0
+    });
+    bench.table_file("foreign", &format!("table: foreign\n{COLUMNS}"));
+    bench.sql(&format!(
+        "CREATE TABLE DB.foreign {DEFINITION} ORDER BY (site, time) TTL time + INTERVAL 1 DAY"
+    ));
+    bench.refused(
+        2,
+        "not from its table file",
+        &["lifecycle", "hold", "foreign", "--id", "x", "--reason", "y"],
+    );
+    assert!(bench.trail().contains("lifecycle.hold\tdone\t3"), "{}", bench.trail());
+}
+
+#[test]
+fn no_rule_undercuts_the_floor_of_the_configuration() {
+    let mut bench = Bench::new();
+    events(&bench, "events", "toYYYYMM(time)", "  delete_after: 30d\n");
+    bench.config = bench.config.clone().set("lifecycle.min_retention", "31d");
+    bench.refused(2, "`events`: `delete after 30d` acts before 31d", &["lifecycle", "expire"]);
+    bench.config = bench.config.clone().set("lifecycle.min_retention", "30d");
+    assert_eq!(bench.call(&["lifecycle", "expire"]).0, Some(0));
+    bench.table_file("bare", &format!("table: bare\n{COLUMNS}"));
+    bench.refused(2, "no section `lifecycle`", &["lifecycle", "status", "bare"]);
+    bench.refused(2, "no table file for `nope`", &["lifecycle", "status", "nope"]);
+    let (code, text) = bench.call(&["lifecycle", "status"]);
+    assert!(code == Some(0) && text.contains("TTL differs") && !text.contains("bare"), "{text}");
+}
