@@ -213,10 +213,8 @@ impl Desk {
         settings: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<(), Error> {
-        let mut all: Vec<(String, String)> =
+        let all: Vec<(String, String)> =
             [("alter_sync", "2"), ("mutations_sync", "2")].iter().chain(settings).map(owned).collect();
-        // The server itself must not give up before the one who waits for it does.
-        all.push(("max_execution_time".to_owned(), "0".to_owned()));
         let query_id = format!("penstock-{}", uuid::Uuid::new_v4());
         let once = Once { sql, params, query_id: &query_id, settings: &all, timeout };
         let work = self.client.execute_once(once);

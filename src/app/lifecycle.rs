@@ -12,7 +12,7 @@ use crate::admin::lifecycle::{self, Lifecycles};
 use crate::config::{Inputs, Loaded};
 
 pub use crate::admin::lifecycle::{
-    Expire, Hold, HoldRequest, Outcome, PartitionPlan, Plan, Released, TablePlan,
+    Expire, Hold, HoldRequest, Materialize, Materialized, Outcome, PartitionPlan, Plan, Released, TablePlan,
 };
 
 impl From<lifecycle::Error> for Error {
@@ -73,6 +73,10 @@ impl Session {
 
     pub fn expire(&self, expire: &Expire) -> Result<Vec<Outcome>, Error> {
         self.wait(self.lifecycles.expire(expire))
+    }
+
+    pub fn materialize(&self, options: &Materialize) -> Result<Vec<Materialized>, Error> {
+        self.wait(self.lifecycles.materialize(options))
     }
 
     pub fn holds(&self) -> Result<Vec<Hold>, Error> {

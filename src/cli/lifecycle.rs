@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::work::Call;
 use super::{Exit, Failure};
-use crate::app::lifecycle::{Expire, Hold, HoldRequest, Outcome, PartitionPlan, Plan, Session, TablePlan};
+use crate::app::lifecycle::{
+    Expire, Hold, HoldRequest, Materialize, Materialized, Outcome, PartitionPlan, Plan, Session, TablePlan,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +21,7 @@ Examples:
   penstock lifecycle drift
   penstock lifecycle expire flights --dry-run
   penstock lifecycle expire flights --rewrite
+  penstock lifecycle materialize flights --partition 202601 --dry-run
   penstock lifecycle hold flights --id case-17 --reason \"claim of 2026-11\" --partition \"202609*\" --until 2027-01-01
   penstock lifecycle release case-17 --reason \"claim settled\"
   penstock lifecycle holds
@@ -66,6 +69,21 @@ pub enum LifecycleCommand {
         /// Also rows of partitions that are over in part, which writes these again
         #[arg(long)]
         rewrite: bool,
+        /// Says what would be done and does nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Does not look whether what is written again finds room
+        #[arg(long)]
+        skip_disk_check: bool,
+    },
+    /// Brings parts that are there under the TTL of their table, which may write them again
+    Materialize {
+        /// The table
+        #[arg(value_name = "TABLE")]
+        table: String,
+        /// Id of a partition; may be repeated; all but those that are over without it
+        #[arg(long, value_name = "ID")]
+        partition: Vec<String>,
         /// Says what would be done and does nothing
         #[arg(long)]
         dry_run: bool,
@@ -127,14 +145,7 @@ impl Call<'_> {
                 self.tell(&text, &json!({ "tables": plan.tables }))?;
                 Ok(Exit::Done)
             }
-            LifecycleCommand::Drift(Tables { tables }) => {
-                let plan = session.plan(tables)?;
-                let text: String = plan.tables.iter().map(drift_text).collect();
-                let drifted: Vec<_> = plan.tables.iter().map(|one| json!({ "table": one.table, "exists": one.exists, "statements": one.statements })).collect();
-                let same = "every table has the TTL of its rules\n";
-                self.tell(if plan.differs() { &text } else { same }, &json!({ "tables": drifted }))?;
-                Ok(if plan.differs() { Exit::Differences } else { Exit::Done })
-            }
+            LifecycleCommand::Drift(Tables { tables }) => self.drift_of(&session.plan(tables)?),
             LifecycleCommand::Expire { tables, rewrite, dry_run, skip_disk_check } => {
                 let (rewrite, skip_disk_check) = (*rewrite, *skip_disk_check);
                 let expire = Expire { tables: tables.tables.clone(), rewrite, skip_disk_check };
@@ -146,6 +157,15 @@ impl Call<'_> {
                 self.tell(&text, &json!({ "tables": plan.tables }))?;
                 Ok(Exit::Done)
             }
+            LifecycleCommand::Materialize { table, partition, dry_run, skip_disk_check } => {
+                let (dry_run, skip_disk_check) = (*dry_run, *skip_disk_check);
+                let (table, partitions) = (table.clone(), partition.clone());
+                let done =
+                    session.materialize(&Materialize { table, partitions, dry_run, skip_disk_check })?;
+                let text: String = done.iter().map(materialized_line).collect();
+                self.tell(&text, &json!({ "partitions": done }))?;
+                Ok(Exit::Done)
+            }
             LifecycleCommand::Hold { table, id, reason, partition, until } => {
                 let request = HoldRequest {
                     id: id.clone(),
@@ -154,13 +174,7 @@ impl Call<'_> {
                     reason: reason.clone(),
                     until: *until,
                 };
-                let statements = session.hold(&request)?;
-                let lines: String = statements.iter().map(|sql| format!("  {sql}\n")).collect();
-                self.tell(
-                    &format!("{table} is held by `{id}`\n{lines}"),
-                    &json!({ "hold": id, "statements": statements }),
-                )?;
-                Ok(Exit::Done)
+                self.put(&request, &session.hold(&request)?)
             }
             LifecycleCommand::Release { id, reason } => {
                 let released = session.release(id, reason)?;
@@ -181,6 +195,23 @@ impl Call<'_> {
                 Ok(Exit::Done)
             }
         }
+    }
+
+    fn put(&mut self, request: &HoldRequest, statements: &[String]) -> Result<Exit, Failure> {
+        let HoldRequest { id, table, .. } = request;
+        let lines: String = statements.iter().map(|sql| format!("  {sql}\n")).collect();
+        let value = json!({ "hold": id, "statements": statements });
+        self.tell(&format!("{table} is held by `{id}`\n{lines}"), &value)?;
+        Ok(Exit::Done)
+    }
+
+    fn drift_of(&mut self, plan: &Plan) -> Result<Exit, Failure> {
+        let text: String = plan.tables.iter().map(drift_text).collect();
+        let one = |one: &TablePlan| json!({ "table": one.table, "exists": one.exists, "statements": one.statements });
+        let drifted: Vec<_> = plan.tables.iter().map(one).collect();
+        let same = "every table has the TTL of its rules\n";
+        self.tell(if plan.differs() { &text } else { same }, &json!({ "tables": drifted }))?;
+        Ok(if plan.differs() { Exit::Differences } else { Exit::Done })
     }
 
     fn outcomes(&mut self, outcomes: &[Outcome]) -> Result<Exit, Failure> {
@@ -261,6 +292,11 @@ fn status_line(one: &TablePlan) -> String {
         HumanCount(held),
         one.holds.len()
     )
+}
+
+fn materialized_line(one: &Materialized) -> String {
+    let what = if one.done { "done   " } else { "planned" };
+    format!("{what}  {}: {}\n  {}\n", one.partition_id, HumanBytes(one.bytes), one.sql)
 }
 
 fn hold_line(hold: &Hold) -> String {

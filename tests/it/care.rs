@@ -219,7 +219,7 @@ fn parts_are_merged_as_far_as_asked_for() {
     assert_eq!((names, all["tables"][0]["after"]["parts"].as_u64()), (vec!["u"], Some(1)));
 
     bench.refused(2, "no partition 9", &["table", "optimize", "t", "--partition", "9"]);
-    bench.refused(2, "is Log", &["table", "optimize", "log"]);
+    bench.refused(2, "but Log", &["table", "optimize", "log"]);
     bench.refused(2, "there is no table", &["table", "optimize", "nope"]);
     assert_eq!(bench.call(&["table", "optimize"]).0, Some(2));
     bench.refused(2, "no endpoint", &["table", "optimize", "t", "--endpoint", "elsewhere:1"]);

@@ -232,11 +232,7 @@ fn what_is_held_stays_until_it_is_let_go() {
     assert_eq!(count(&bench, "events"), 3_000, "the server deletes nothing");
     let plan = bench.json(6, &["lifecycle", "plan"]);
     let table = &plan["tables"][0];
-    assert_eq!(
-        (ids(&table["drops"]), &table["kept"][0]["partition_id"]),
-        (1, &Value::from(held.clone())),
-        "{plan}"
-    );
+    assert_eq!((ids(&table["drops"]), &table["kept"][0]["partition_id"]), (1, &Value::from(held)), "{plan}");
     let done = bench.json(0, &["lifecycle", "expire"]);
     assert_eq!((count(&bench, "events"), done["tables"][0]["left_rows"].as_u64()), (2_000, Some(1_000)));
 
@@ -263,8 +259,14 @@ fn what_is_held_stays_until_it_is_let_go() {
     apply();
     assert_eq!(count(&bench, "events"), 1_000);
     assert!(ttl(&bench, "events").starts_with("toDateTime(time) + toIntervalDay(30), "));
+    assert!(bench.trail().contains("lifecycle.hold\tdone\t2"), "{}", bench.trail());
+}
 
-    // A hold that ends by itself, and one on a table whose TTL is not ours.
+#[test]
+fn a_hold_ends_by_itself_and_is_refused_where_it_would_not_hold() {
+    let bench = Bench::new();
+    events(&bench, "events", "toYYYYMMDD(time)", "  delete_after: 30d\n");
+    let hold = ["lifecycle", "hold", "events", "--id", "case-17", "--reason", "a claim"];
     let soon: String = bench.ch.query("SELECT formatDateTime(now('UTC') + 15, '%Y-%m-%dT%H:%i:%SZ')");
     bench.json(0, &[&hold[..], &["--until", &soon]].concat());
     wait_until(Duration::from_secs(60), "the hold ends", || {
@@ -279,7 +281,7 @@ fn what_is_held_stays_until_it_is_let_go() {
         "not from its table file",
         &["lifecycle", "hold", "foreign", "--id", "x", "--reason", "y"],
     );
-    assert!(bench.trail().contains("lifecycle.hold\tdone\t3"), "{}", bench.trail());
+    assert_eq!(bench.json(0, &["lifecycle", "holds"])["holds"], serde_json::json!([]));
 }
 
 #[test]
@@ -295,4 +297,85 @@ fn no_rule_undercuts_the_floor_of_the_configuration() {
     bench.refused(2, "no table file for `nope`", &["lifecycle", "status", "nope"]);
     let (code, text) = bench.call(&["lifecycle", "status"]);
     assert!(code == Some(0) && text.contains("TTL differs") && !text.contains("bare"), "{text}");
+}
+
+#[test]
+fn ages_are_counted_from_every_type_of_time() {
+    let bench = Bench::new();
+    let types = ["Date", "Date32", "DateTime", "DateTime64(3)", "DateTime64(6, 'Asia/Kolkata')"];
+    let names = ["a", "b", "c", "d", "e"];
+    for (name, ty) in names.iter().zip(types) {
+        bench.table_file(
+            name,
+            &format!(
+                "table: {name}\ntopics: [t{name}]\norder_by: [time]\npartition_by: toYYYYMMDD(time)\ncolumns: [{{name: time, type: \"{ty}\"}}]\n\
+                 lifecycle: {{time_column: time, delete_after: 10d}}\n"
+            ),
+        );
+    }
+    assert_eq!(bench.call(&["schema", "create"]).0, Some(0), "the server takes every one of these TTLs");
+    let (code, log) = bench.call(&["lifecycle", "drift"]);
+    assert_eq!(code, Some(0), "{log}");
+    for name in names {
+        bench.sql(&format!("ALTER TABLE DB.{name} REMOVE TTL"));
+        bench.sql(&format!("INSERT INTO DB.{name} SELECT today() - 3 * number FROM numbers(10)"));
+    }
+    let done = bench.json(0, &["lifecycle", "expire"]);
+    for (at, (name, ty)) in names.iter().zip(types).enumerate() {
+        // 0, 3, 6 and 9 days ago.
+        assert_eq!((count(&bench, name), ids(&done["tables"][at]["partitions"])), (4, 6), "{ty}: {done}");
+    }
+}
+
+#[test]
+fn what_leaves_no_trace_is_not_run() {
+    let bench = Bench::new();
+    events(&bench, "events", "toYYYYMMDD(time)", "  delete_after: 30d\n");
+    day(&bench, "events", 60, 1_000, 10);
+    bench.sql("CREATE TABLE DB.penstock_migrations_audit (x UInt8) ENGINE = Memory");
+    let plan = bench.json(6, &["lifecycle", "plan"]);
+    let hash = plan["hash"].as_str().unwrap();
+    for arguments in [
+        &["lifecycle", "expire"][..],
+        &["lifecycle", "apply", "--plan", hash],
+        &["lifecycle", "hold", "events", "--id", "x", "--reason", "y"],
+        &["table", "recompress", "events", "--all-partitions"],
+    ] {
+        bench.refused(1, "could not be written to the audit trail", arguments);
+    }
+    let (code, log) = bench.call(&["table", "optimize", "events", "--final"]);
+    assert!(code == Some(1) && log.contains("could not be written to the audit trail"), "{code:?} {log}");
+    assert_eq!((count(&bench, "events"), ttl(&bench, "events").as_str()), (1_000, ""));
+    assert_eq!(bench.sql("EXISTS TABLE DB.penstock_holds"), "0");
+}
+
+#[test]
+fn parts_that_are_there_come_under_the_ttl_only_if_asked_for() {
+    let bench = Bench::new();
+    events(&bench, "events", "toYYYYMMDD(time)", "  delete_after: 90d\n  clear: {email: 10d}\n");
+    for days in [100, 20, 15, 1] {
+        day(&bench, "events", days, 1_000, 10);
+    }
+    let call = ["lifecycle", "materialize", "events"];
+    bench.refused(2, "is not that of its rules", &call);
+    let plan = bench.json(6, &["lifecycle", "plan"]);
+    bench.json(0, &["lifecycle", "apply", "--plan", plan["hash"].as_str().unwrap()]);
+    let emails = || bench.sql("SELECT countIf(email != '') FROM DB.events");
+    assert_eq!((count(&bench, "events"), emails()), (3_000, "3000".to_owned()), "metadata only");
+    let dry = bench.json(0, &[&call[..], &["--dry-run"]].concat());
+    assert_eq!((ids(&dry["partitions"]), emails()), (3, "3000".to_owned()));
+    let first = dry["partitions"][0]["partition_id"].as_str().unwrap();
+    assert_eq!(first, bench.ch.query("SELECT toString(toYYYYMMDD(today() - 20))"), "oldest first");
+    bench.json(0, &[&call[..], &["--partition", first]].concat());
+    assert_eq!(emails(), "2000");
+    bench.refused(2, "no partition 19990101", &[&call[..], &["--partition", "19990101"]].concat());
+    // A hold takes the clearing off, so that nothing is lost to it.
+    bench.json(0, &["lifecycle", "hold", "events", "--id", "case", "--reason", "x"]);
+    bench.json(0, &call);
+    assert_eq!(emails(), "2000");
+    bench.json(0, &["lifecycle", "release", "case", "--reason", "x"]);
+    let plan = bench.json(6, &["lifecycle", "plan"]);
+    bench.json(0, &["lifecycle", "apply", "--plan", plan["hash"].as_str().unwrap()]);
+    bench.json(0, &call);
+    assert_eq!((count(&bench, "events"), emails()), (3_000, "1000".to_owned()));
 }

@@ -30,7 +30,7 @@ pub enum Error {
     )]
     NoTable(String),
     #[error(
-        "{table} has rows of the subject that are held by {holds}\nhint: nothing was erased; `penstock lifecycle release` lets them go"
+        "{table} has rows of the subject that are held by {holds}\nhint: rows that are held are not erased; `penstock lifecycle release` lets them go"
     )]
     Held { table: TableName, holds: String },
     #[error(
@@ -144,6 +144,10 @@ impl Eraser {
 
     async fn delete(&self, request: &Request, table: &Table, partition: &str) -> Result<(), Error> {
         let name = self.lifecycles.name(table);
+        let held = self.lifecycles.held(&name).await?;
+        if held.covers(partition) {
+            return Err(Error::Held { table: name, holds: held.names() });
+        }
         let (place, id) = (name.sql(), quote_string(partition));
         let condition = condition(table, &request.subject);
         let sql = match request.lightweight {

@@ -25,6 +25,12 @@ pub enum Error {
     Floor { table: String, rule: String, floor: Span },
     #[error("the plan is {found} and not {expected}\nhint: look at `penstock lifecycle plan` again")]
     PlanDiffers { expected: String, found: String },
+    #[error(
+        "the TTL of {0} is not that of its rules\nhint: `penstock lifecycle plan` tells what differs, and `apply` sets it"
+    )]
+    Drifted(TableName),
+    #[error("{table} has no partition {id}\nhint: `penstock table sizes {} --partitions` lists them", table.name)]
+    NoPartition { table: TableName, id: String },
     #[error("{table} is held by {holds}\nhint: `penstock lifecycle release` lets it go")]
     Held { table: TableName, holds: String },
     #[error("there is a hold `{0}` already\nhint: take another name, or release that one first")]

@@ -10,6 +10,7 @@
 //! | what each rule touches now | `ages` |
 //! | plan, status, drift | `plan` |
 //! | apply, expire | `apply` |
+//! | parts that are there under a new TTL | `materialize` |
 //! | legal holds | `holds`, `hold` |
 
 mod ages;
@@ -19,6 +20,7 @@ mod error;
 mod hold;
 mod holds;
 mod live;
+mod materialize;
 mod plan;
 
 use std::sync::Arc;
@@ -26,13 +28,14 @@ use std::time::Duration;
 
 use super::desk::{Desk, TableName};
 use crate::schema::Table;
-use crate::schema::lifecycle::Lifecycle;
+use crate::schema::lifecycle::{Lifecycle, Rule};
 
 pub use apply::{Dropped, Expire, Outcome};
 pub use config::Config;
 pub use error::Error;
 pub use hold::{HoldRequest, Released};
 pub use holds::{Held, Hold};
+pub use materialize::{Materialize, Materialized};
 pub use plan::{PartitionPlan, Plan, RulePlan, TablePlan};
 
 /// Plans and carries out the rules of table files on one server.
@@ -63,12 +66,10 @@ impl Lifecycles {
     ) -> Result<Lifecycles, Error> {
         for table in &tables {
             let rules = table.lifecycle.iter().flat_map(|lifecycle| &lifecycle.rules);
-            for rule in rules.filter(|rule| rule.action.destroys() && rule.after < config.min_retention) {
-                return Err(Error::Floor {
-                    table: table.name.clone(),
-                    rule: rule.to_string(),
-                    floor: config.min_retention,
-                });
+            let undercuts = |rule: &&Rule| rule.action.destroys() && rule.after < config.min_retention;
+            if let Some(rule) = rules.into_iter().find(undercuts) {
+                let (table, rule, floor) = (table.name.clone(), rule.to_string(), config.min_retention);
+                return Err(Error::Floor { table, rule, floor });
             }
         }
         let timeout = config.timeout.0;

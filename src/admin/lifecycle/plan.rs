@@ -11,7 +11,7 @@ use super::live::{self, Live};
 use super::{Error, Governed, Lifecycles};
 use crate::admin::desk::TableName;
 use crate::admin::migrate::script;
-use crate::schema::lifecycle::Action;
+use crate::schema::lifecycle::{Action, Method, Rule};
 
 /// Characters of a plan's name.
 const HASH_CHARS: usize = 16;
@@ -111,12 +111,12 @@ impl Lifecycles {
 }
 
 fn rules(one: &Governed<'_>, ages: &[Ages], held: bool) -> Vec<RulePlan> {
-    let rule = |(index, rule): (usize, &crate::schema::lifecycle::Rule)| {
+    let rule = |(index, rule): (usize, &Rule)| {
         let by = match &rule.action {
             action if held && action.destroys() => "nothing",
             Action::Delete => match one.rules.method {
-                crate::schema::lifecycle::Method::Ttl => "drop_partition, ttl",
-                crate::schema::lifecycle::Method::DropPartition => "drop_partition",
+                Method::Ttl => "drop_partition, ttl",
+                Method::DropPartition => "drop_partition",
             },
             _ => "ttl",
         };
@@ -147,7 +147,7 @@ fn share(bytes: u64, part: u64, whole: u64) -> u64 {
 
 /// Sorts the partitions by what becomes of their rows that are over.
 fn split(one: &Governed<'_>, live: &Live, ages: &[Ages], mut plan: TablePlan) -> TablePlan {
-    let is_delete = |rule: &crate::schema::lifecycle::Rule| rule.action == Action::Delete;
+    let is_delete = |rule: &Rule| rule.action == Action::Delete;
     let Some(delete) = one.rules.rules.iter().position(is_delete) else { return plan };
     // A row that arrives late in a partition by time is over as well; in one by another key it may not be.
     let by_time = ages::names(&live.partition_key, &one.rules.time_column);
@@ -267,12 +267,13 @@ mod tests {
         let mut more = one.clone();
         more.drops[0].rows += 1;
         more.rest[0].rows_over += 1;
-        assert_eq!(hash(&[one.clone()]), hash(&[more.clone()]));
+        let mine = hash(std::slice::from_ref(&one));
+        assert_eq!(mine, hash(std::slice::from_ref(&more)));
         more.drops.pop();
-        assert_ne!(hash(&[one.clone()]), hash(&[more]));
-        let mut other = one.clone();
+        assert_ne!(mine, hash(&[more]));
+        let mut other = one;
         other.statements.clear();
-        assert_ne!(hash(&[one.clone()]), hash(&[other]));
-        assert_eq!(hash(&[one]).len(), HASH_CHARS);
+        assert_ne!(mine, hash(&[other]));
+        assert_eq!(mine.len(), HASH_CHARS);
     }
 }
