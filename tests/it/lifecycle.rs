@@ -3,9 +3,17 @@
 //! It refuses to know how it works inside. Rows that are over are put into tables that have no TTL yet, since the
 //! server would not keep them a moment otherwise.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use penstock::admin::care::{Care, Optimize, Targets};
+use penstock::admin::command::{Actor, Permission};
+use penstock::admin::desk::{Desk, Progress, Setup};
+use penstock::admin::erase::{Eraser, Request, Subject};
+use penstock::admin::lifecycle::{Config, Expire, HoldRequest, Lifecycles, Materialize};
+use penstock::admin::migrate;
+use serde_json::{Value, json};
 
 use crate::care::Bench;
 use crate::harness::wait_until;
@@ -378,4 +386,88 @@ fn parts_that_are_there_come_under_the_ttl_only_if_asked_for() {
     bench.json(0, &["lifecycle", "apply", "--plan", plan["hash"].as_str().unwrap()]);
     bench.json(0, &call);
     assert_eq!((count(&bench, "events"), emails()), (3_000, "1000".to_owned()));
+}
+
+/// A desk of the library for somebody, and how often it told of progress.
+fn desk(bench: &Bench, actor: Actor) -> (Desk, Arc<AtomicU32>) {
+    let clickhouse: penstock::clickhouse::Config = serde_json::from_value(json!({
+        "endpoints": [bench.ch.url()], "database": bench.database.name, "user": bench.ch.user, "password": bench.ch.password,
+    }))
+    .unwrap();
+    let told = Arc::new(AtomicU32::new(0));
+    let counter = told.clone();
+    let observer = Arc::new(move |_: &Progress| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    let (migrations, endpoint) = (&migrate::Config::default(), None);
+    let setup = Setup { clickhouse: &clickhouse, migrations, actor, endpoint, observer };
+    (Desk::new(setup).unwrap(), told)
+}
+
+fn optimize() -> Optimize {
+    Optimize {
+        database: None,
+        targets: Targets::Named(vec!["events".to_owned()]),
+        to_one_part: true,
+        partition: None,
+        deduplicate: false,
+        deduplicate_by: Vec::new(),
+        dry_run: false,
+        skip_disk_check: false,
+        timeout: Duration::from_secs(60),
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_right_is_refused_and_that_is_written_down() {
+    let bench = Bench::new();
+    events(&bench, "events", "toYYYYMMDD(time)", "  delete_after: 30d\n  clear: {email: 90d}\n");
+    let file = bench.folder.path().join("events/table.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}subject_columns: [email]\n")).unwrap();
+    day(&bench, "events", 60, 1_000, 10);
+    day(&bench, "events", 60, 1_000, 10);
+    let tables = || penstock::schema::load_dir(bench.folder.path()).unwrap();
+    let stranger = |permission| Actor::with("stranger", "there", vec![permission]);
+    let lifecycles =
+        |actor| Lifecycles::new(desk(&bench, actor).0, &Config::default(), "MergeTree", tables()).unwrap();
+
+    let reader = lifecycles(stranger(Permission::TableCare));
+    let plan = reader.plan(&[]).await.unwrap();
+    assert_eq!(plan.tables[0].drops.len(), 1, "everybody may look");
+    let hold = HoldRequest {
+        id: "x".to_owned(),
+        table: "events".to_owned(),
+        partitions: Vec::new(),
+        reason: String::new(),
+        until: None,
+    };
+    let mut refused = vec![
+        reader.apply(&[], &plan.hash).await.unwrap_err().to_string(),
+        reader.expire(&Expire::default()).await.unwrap_err().to_string(),
+        reader.hold(&hold).await.unwrap_err().to_string(),
+    ];
+    let subject = Subject { column: "email".to_owned(), value: "a@b".to_owned() };
+    let request = Request { subject, reason: String::new(), lightweight: false };
+    let eraser = Eraser::new(lifecycles(stranger(Permission::Lifecycle)), "penstock_erasures");
+    refused.push(eraser.erase(&request).await.unwrap_err().to_string());
+    let care = Care::new(desk(&bench, stranger(Permission::LegalHold)).0);
+    refused.push(care.optimize(&optimize()).await.unwrap()[0].error.clone().unwrap());
+    for (message, needs) in refused.iter().zip(["Lifecycle", "Lifecycle", "LegalHold", "Erase", "TableCare"])
+    {
+        assert!(message.contains("stranger at there may not") && message.contains(needs), "{message}");
+    }
+    assert_eq!((count(&bench, "events"), ttl(&bench, "events").as_str()), (2_000, ""));
+    assert_eq!(bench.sql("SELECT count() FROM DB.penstock_migrations_audit WHERE phase = 'refused'"), "5");
+
+    // The right ones may, and who waits is told of progress.
+    let (desk, told) = desk(&bench, stranger(Permission::TableCare));
+    let done = Care::new(desk).optimize(&optimize()).await.unwrap();
+    assert_eq!(done[0].after.unwrap().parts, 1, "{done:?}");
+    assert!(told.load(Ordering::Relaxed) > 0);
+    let master = lifecycles(stranger(Permission::Lifecycle));
+    master.apply(&[], &plan.hash).await.unwrap();
+    assert_eq!(count(&bench, "events"), 0);
+    let materialize = Materialize { table: "events".to_owned(), ..Materialize::default() };
+    assert!(master.materialize(&materialize).await.unwrap().is_empty(), "nothing is left");
 }

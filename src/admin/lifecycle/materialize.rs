@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Error, Lifecycles, PartitionPlan, TablePlan, ages};
 use crate::admin::command::Permission;
 use crate::clickhouse::quote_string;
+use crate::schema::Column;
 
 /// What is to be brought under its TTL.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,12 @@ impl Lifecycles {
         }
         let one = self.governed(&names)?.into_iter().next();
         let one = one.ok_or_else(|| Error::NoTableFile(options.table.clone()))?;
+        let held = !plan.holds.is_empty();
+        let clears = |column: &Column| one.rules.column_ttl(&column.name, held).is_some();
+        if one.rules.table_ttl(held).is_none() && !one.table.columns.iter().any(clears) {
+            // A hold, or rules that are penstock's alone, leave no TTL to come under.
+            return Ok(Vec::new());
+        }
         let all = ages::read(&self.desk, &one, self.desk.now().await?).await?;
         if let Some(id) = options.partitions.iter().find(|id| all.iter().all(|ages| ages.id != **id)) {
             return Err(Error::NoPartition { table: plan.table, id: id.clone() });
