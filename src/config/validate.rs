@@ -308,6 +308,10 @@ fn lifecycle(lifecycle: &crate::admin::lifecycle::Config, found: &mut Vec<Fault>
     for (key, _) in tables.iter().filter(|(_, table)| table.is_empty()) {
         found.push(Fault::new(format!("lifecycle.{key}"), "is empty", "name the table"));
     }
+    if lifecycle.holds_table == lifecycle.erasures_table {
+        let hint = "their columns differ; name two tables";
+        found.push(Fault::new("lifecycle.erasures_table", "is the table of holds", hint));
+    }
 }
 
 fn dead_letter_topic(config: &Config, found: &mut Vec<Fault>) {
