@@ -153,7 +153,8 @@ impl Call<'_> {
                     return self.outcomes(&session.expire(&expire)?);
                 }
                 let plan = session.expirable(&expire)?;
-                let text: String = plan.tables.iter().map(partitions_text).collect();
+                let one = |one: &TablePlan| format!("{}\n{}", one.table, partitions_text(one));
+                let text: String = plan.tables.iter().map(one).collect();
                 self.tell(&text, &json!({ "tables": plan.tables }))?;
                 Ok(Exit::Done)
             }

@@ -313,8 +313,11 @@ fn report_text(report: &Report) -> String {
             one.ratio
         );
         if let Some(advice) = &one.advice {
-            let (percent, bytes) = (advice.saves_percent, HumanBytes(advice.saves_bytes));
-            text += &format!("  saves {percent} %, about {bytes}: {}\n", advice.sql);
+            let about = match advice.saves_bytes {
+                0 => String::new(),
+                bytes => format!(", about {}", HumanBytes(bytes)),
+            };
+            text += &format!("  saves {} %{about}: {}\n", advice.saves_percent, advice.sql);
         }
         if !one.measured.is_empty() {
             text += &format!(

@@ -42,7 +42,7 @@ pub struct TablePlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RulePlan {
     pub rule: String,
-    /// How it is carried out: `drop_partition` and `ttl`, `ttl` alone, or `nothing` while a hold is in force.
+    /// How it is carried out: `drop_partition`, `ttl`, both, or `nothing` because of a hold.
     pub by: &'static str,
     /// Partitions of which all rows, or some, are past the age.
     pub partitions_whole: u64,
@@ -104,20 +104,20 @@ impl Lifecycles {
         let Some(live) = live::read(&self.desk, &one.name).await? else { return Ok(empty) };
         let statements = live::statements(&self.desk, one, &live, !empty.holds.is_empty()).await?;
         let ages = ages::read(&self.desk, one, now_s).await?;
-        let rules = rules(one, &ages, !empty.holds.is_empty());
+        let rules = rules(one, &ages, &empty.holds);
         let plan = TablePlan { exists: true, statements, rules, ..empty };
         Ok(split(one, &live, &ages, plan))
     }
 }
 
-fn rules(one: &Governed<'_>, ages: &[Ages], held: bool) -> Vec<RulePlan> {
+fn rules(one: &Governed<'_>, ages: &[Ages], holds: &[Hold]) -> Vec<RulePlan> {
+    let is_whole = holds.iter().any(|hold| hold.partitions.is_empty());
     let rule = |(index, rule): (usize, &Rule)| {
         let by = match &rule.action {
-            action if held && action.destroys() => "nothing",
-            Action::Delete => match one.rules.method {
-                Method::Ttl => "drop_partition, ttl",
-                Method::DropPartition => "drop_partition",
-            },
+            Action::Delete if is_whole => "nothing",
+            Action::Delete if holds.is_empty() && one.rules.method == Method::Ttl => "drop_partition, ttl",
+            Action::Delete => "drop_partition",
+            action if action.destroys() && !holds.is_empty() => "nothing",
             _ => "ttl",
         };
         let mut plan = RulePlan {
@@ -218,7 +218,7 @@ mod tests {
         };
         let ages = [ages("1", 10, 10), ages("2", 10, 10), ages("3", 4, 10), ages("4", 0, 5), ages("5", 0, 0)];
         let live = Live { partition_key: partition_key.to_owned(), ..Live::default() };
-        let rules = rules(&one, &ages, !holds.is_empty());
+        let rules = rules(&one, &ages, &holds);
         let (statements, nothing) = (vec!["ALTER".to_owned()], Vec::new);
         let (drops, rest, kept) = (nothing(), nothing(), nothing());
         split(
@@ -253,8 +253,13 @@ mod tests {
         }
         let held = planned("toYYYYMM(time)", vec![hold(&["2"])]);
         assert_eq!((ids(&held.drops).as_str(), ids(&held.kept).as_str()), ("1", "2"));
-        assert!(held.rules.iter().all(|rule| rule.by == "nothing"));
+        let by = |plan: &TablePlan| plan.rules.iter().map(|rule| rule.by).collect::<Vec<_>>();
+        assert_eq!(
+            (by(&free), by(&held)),
+            (vec!["drop_partition, ttl", "ttl"], vec!["drop_partition", "nothing"])
+        );
         let whole = planned("toYYYYMM(time)", vec![hold(&[])]);
+        assert_eq!(by(&whole), ["nothing", "nothing"]);
         assert_eq!(
             (ids(&whole.drops).as_str(), ids(&whole.rest).as_str(), ids(&whole.kept).as_str()),
             ("", "", "123")
