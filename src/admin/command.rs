@@ -33,10 +33,18 @@ pub enum Permission {
     AuditRead,
     /// Make tokens for others, with any role.
     TokenIssue,
+    /// Merge and write parts again, and measure codecs in a scratch table.
+    TableCare,
+    /// Set rules of age on tables, and delete what is over.
+    Lifecycle,
+    /// Put legal holds and let them go.
+    LegalHold,
+    /// Delete the rows of a subject.
+    Erase,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 10] = [
+    pub const ALL: [Permission; 14] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -47,6 +55,10 @@ impl Permission {
         Permission::JobCancel,
         Permission::AuditRead,
         Permission::TokenIssue,
+        Permission::TableCare,
+        Permission::Lifecycle,
+        Permission::LegalHold,
+        Permission::Erase,
     ];
 
     pub fn name(self) -> &'static str {
@@ -61,6 +73,10 @@ impl Permission {
             Permission::JobCancel => "job_cancel",
             Permission::AuditRead => "audit_read",
             Permission::TokenIssue => "token_issue",
+            Permission::TableCare => "table_care",
+            Permission::Lifecycle => "lifecycle",
+            Permission::LegalHold => "legal_hold",
+            Permission::Erase => "erase",
         }
     }
 }

@@ -5,11 +5,15 @@
 
 pub mod access;
 pub mod audit;
+pub mod care;
 pub mod command;
 mod config;
+pub mod desk;
+pub mod erase;
 pub mod http;
 pub mod jobs;
 pub mod key;
+pub mod lifecycle;
 pub mod migrate;
 
 pub use config::Config;

@@ -5,10 +5,14 @@
 
 pub mod admin;
 pub mod audit;
+pub mod care;
+mod desk;
 pub mod dlq;
+pub mod erase;
 pub mod generate;
 pub mod ledger;
 mod levels;
+pub mod lifecycle;
 pub mod migrate;
 pub mod progress;
 pub mod query;

@@ -125,7 +125,7 @@ async fn live_table(config: &Config, client: &Client, table: &Table) -> Result<O
         .await?;
     let found = client
         .query(
-            "SELECT engine, sorting_key, partition_key FROM system.tables \
+            "SELECT engine, sorting_key, partition_key, engine_full FROM system.tables \
              WHERE database = {database:String} AND name = {table:String}",
             &params,
         )
@@ -143,6 +143,7 @@ async fn live_table(config: &Config, client: &Client, table: &Table) -> Result<O
         engine: text(row.first()),
         sorting_key: text(row.get(1)),
         partition_key: text(row.get(2)),
+        engine_full: text(row.get(3)),
     }))
 }
 

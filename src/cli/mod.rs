@@ -8,10 +8,13 @@ pub mod args;
 mod audit;
 mod config;
 mod dlq;
+mod erase;
 pub mod failure;
 mod ledger;
+mod lifecycle;
 mod migrate;
 pub mod output;
+mod table;
 mod token;
 mod trail;
 mod work;
@@ -39,7 +42,7 @@ Exit codes:
   3  differences were found, a damaged plan, a broken audit trail, or a token that does not hold
   4  a server could not be reached
   5  stopped before everything was written and committed
-  6  migrations are pending
+  6  migrations are pending, or a lifecycle plan has something to do
   7  another process holds the lock of the migrations
 
 Examples:
@@ -107,6 +110,12 @@ pub enum Command {
     Token(token::TokenArgs),
     /// Shows and verifies the trail of what was done
     Audit(trail::TrailArgs),
+    /// Carries out what the table files say of old rows: delete, move, shrink; and keeps what is held
+    Lifecycle(lifecycle::LifecycleArgs),
+    /// Deletes the rows of one person or thing from every table that declares the column
+    Erase(erase::EraseArgs),
+    /// Tells how large tables are and how well they compress, and merges their parts
+    Table(table::TableArgs),
     /// Shows and checks the configuration
     Config(ConfigArgs),
     /// Prints a completion script for a shell
@@ -126,7 +135,7 @@ pub enum Exit {
     Unreachable,
     /// Stopped before everything was written and committed.
     NotDrained,
-    /// Migrations are pending.
+    /// Migrations are pending, or a lifecycle plan has something to do.
     Pending,
     /// Another process holds the lock of the migrations.
     Locked,
@@ -186,6 +195,9 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Admin(_) => call(environment, out)?.admin(),
         Command::Token(args) => call(environment, out)?.token(&args),
         Command::Audit(args) => call(environment, out)?.trail(&args),
+        Command::Lifecycle(args) => call(environment, out)?.lifecycle(&args),
+        Command::Erase(args) => call(environment, out)?.erase(&args),
+        Command::Table(args) => call(environment, out)?.table(&args),
         Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
         Command::Config(args) => config::run(args, &global, environment, out),
         Command::Completions(args) => {

@@ -25,6 +25,7 @@ pub type Params<'a> = &'a [(&'a str, Value)];
 #[derive(Clone, Copy, Debug)]
 pub struct Once<'a> {
     pub sql: &'a str,
+    pub params: Params<'a>,
     pub query_id: &'a str,
     pub settings: &'a [(String, String)],
     /// Longest wait for its end; it may go on in the server.
@@ -84,11 +85,13 @@ impl Client {
     /// See [`Error`]; with `outcome_unknown` the statement may have been carried out, or may be running.
     pub async fn execute_once(&self, once: Once<'_>) -> Result<(), Error> {
         self.check_open()?;
-        let Once { sql, query_id, settings, timeout } = once;
+        let Once { sql, params, query_id, settings, timeout } = once;
+        let params = parameters(params)?;
         let turn = Instant::now() + self.config().request_timeout.0;
         let endpoint = self.endpoint(&Mutex::default(), turn).await?;
         let query = endpoint.client().query_raw(sql).with_setting("wait_end_of_query", "1");
-        let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
+        let all = settings.iter().chain(&params);
+        let query = all.fold(query, |query, (name, value)| query.with_setting(name, value));
         let query = query.with_setting("query_id", query_id);
         let failed = |e| Error::from_crate(e, endpoint.name(), timeout);
         endpoint.statement(timeout, async { query.execute().await.map_err(failed) }).await

@@ -3,6 +3,7 @@
 //! Refuses to know what the settings do. A [`Loaded`] configuration has passed the schema and every
 //! cross-field rule; one that has not is told by *all* its faults at once, and no secret is printed.
 
+mod admin_side;
 mod dump;
 mod faults;
 mod load;
@@ -53,6 +54,8 @@ pub struct Config {
     pub migrations: admin::migrate::Config,
     /// The admin process: `penstock admin`, `penstock token` and `penstock audit`.
     pub admin: admin::Config,
+    /// Lifecycle of the tables' rows: `penstock lifecycle`. The rules stand in the table files.
+    pub lifecycle: admin::lifecycle::Config,
     /// Ceilings of speed, for sources and targets that must be spared.
     pub limits: Limits,
     /// Taking over a changed configuration file or table file while running; SIGHUP always does.

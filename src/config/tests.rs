@@ -164,7 +164,7 @@ dead_letter: {topic: '{topic}'}
 
 #[test]
 fn faults_between_fields() {
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 17] = [
         ("kafka.brokers", &["kafka.brokers=[]"]),
         ("kafka.brokers[0]", &["kafka.brokers=kafka://a:9092"]),
         ("clickhouse.endpoints", &["clickhouse.endpoints="]),
@@ -177,6 +177,9 @@ fn faults_between_fields() {
         ("kafka.security.protocol", &["kafka.security.username=u"]),
         ("clickhouse.settings.async_insert", &["clickhouse.settings.async_insert=1"]),
         ("dead_letter.topic", &["dead_letter.topic=a b"]),
+        ("lifecycle.holds_table", &["lifecycle.holds_table="]),
+        ("lifecycle.erasures_table", &["lifecycle.erasures_table=penstock_holds"]),
+        ("lifecycle.timeout", &["lifecycle.timeout=0s"]),
         ("telemetry.listen", &["telemetry.listen=9464"]),
         ("telemetry.log.level", &["telemetry.log.level=penstock=loud"]),
     ];

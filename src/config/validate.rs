@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{Config, Fault, text};
+use super::{Config, Fault, admin_side, text};
 use crate::clickhouse::address;
 use crate::clickhouse::config as clickhouse;
 use crate::dead_letter::config::TOPIC_PLACEHOLDER;
@@ -18,10 +18,6 @@ const SESSION_MIN: Span = Span::secs(6);
 const SESSION_MAX: Span = Span::secs(1800);
 /// Each time every audited table is asked a question.
 const AUDIT_INTERVAL_MIN: Span = Span::secs(1);
-/// Below it a slow answer alone would lose the lock of migrations.
-const LEASE_MIN: Span = Span::millis(200);
-/// A token that ended longer ago has ended.
-const SKEW_MAX: Span = Span::secs(60);
 const TOPIC_CHARS_MAX: usize = 249;
 
 pub fn check(config: &Config) -> Vec<Fault> {
@@ -35,8 +31,7 @@ pub fn check(config: &Config) -> Vec<Fault> {
     files_exist(config, &mut found);
     refused_settings(config, &mut found);
     exactly_once(config, &mut found);
-    migrations(&config.migrations, &mut found);
-    admin(&config.admin, &mut found);
+    admin_side::check(config, &mut found);
     if config.audit.interval < AUDIT_INTERVAL_MIN {
         let hint = "write 1s or more; `audit.enabled: never` turns it off";
         found.push(Fault::new("audit.interval", "is too short", hint));
@@ -82,7 +77,7 @@ fn from_error(path: &str, error: &str) -> Fault {
     Fault::new(path, message, hint)
 }
 
-fn is_host_port(address: &str) -> bool {
+pub(super) fn is_host_port(address: &str) -> bool {
     let parts = address.rsplit_once(':');
     parts.is_some_and(|(host, port)| {
         let is_host = !host.is_empty() && !host.contains([' ', '/', '@']);
@@ -210,7 +205,12 @@ fn both_passwords(section: &str) -> Fault {
     Fault::new(format!("{section}.password"), "password and password_file are both set", hint)
 }
 
-fn pair_of_files(section: &str, cert: &Option<PathBuf>, key: &Option<PathBuf>, found: &mut Vec<Fault>) {
+pub(super) fn pair_of_files(
+    section: &str,
+    cert: &Option<PathBuf>,
+    key: &Option<PathBuf>,
+    found: &mut Vec<Fault>,
+) {
     let missing = match (cert, key) {
         (Some(_), None) => "key_file",
         (None, Some(_)) => "cert_file",
@@ -260,6 +260,7 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("batch.pressure.interval", config.batch.pressure.interval),
         ("batch.pressure.age_max", config.batch.pressure.age_max),
         ("migrations.timeout", config.migrations.timeout),
+        ("lifecycle.timeout", config.lifecycle.timeout),
         ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
         ("dead_letter.ceiling.window", config.dead_letter.ceiling.window),
         ("reload.interval", config.reload.interval),
@@ -296,32 +297,6 @@ fn exactly_once(config: &Config, found: &mut Vec<Fault>) {
         let hint = "leave it out with `delivery: exactly_once`";
         found.push(Fault::new("kafka.instance_id", message, hint));
     }
-}
-
-fn migrations(migrations: &crate::admin::migrate::Config, found: &mut Vec<Fault>) {
-    if migrations.table.is_empty() {
-        found.push(Fault::new("migrations.table", "is empty", "name the table of the journal"));
-    }
-    if migrations.lock_lease < LEASE_MIN {
-        let hint = format!("write {LEASE_MIN} or more; it is renewed four times as often");
-        found.push(Fault::new("migrations.lock_lease", "is too short", hint));
-    }
-}
-
-fn admin(admin: &crate::admin::Config, found: &mut Vec<Fault>) {
-    if !is_host_port(&admin.listen) {
-        let hint = "write host:port, such as 127.0.0.1:9480 or 0.0.0.0:9480";
-        found.push(Fault::new("admin.listen", "is not an address", hint));
-    }
-    if admin.access.skew_max > SKEW_MAX {
-        let hint = format!("write {SKEW_MAX} or less, and let the machines keep their time");
-        found.push(Fault::new("admin.access.skew_max", "is too long", hint));
-    }
-    if admin.access.token_life > admin.access.token_life_max {
-        let hint = format!("set it to at most {}", admin.access.token_life_max);
-        found.push(Fault::new("admin.access.token_life", "is more than token_life_max", hint));
-    }
-    pair_of_files("admin.tls", &admin.tls.cert_file, &admin.tls.key_file, found);
 }
 
 fn dead_letter_topic(config: &Config, found: &mut Vec<Fault>) {

@@ -9,8 +9,11 @@ use super::print::{identifier, literal};
 /// `CREATE TABLE`, without defaults: those of the table file are applied before a row is sent.
 pub fn create_table(table: &Table, if_not_exists: bool) -> String {
     let guard = if if_not_exists { "IF NOT EXISTS " } else { "" };
-    let columns: Vec<String> =
-        table.columns.iter().map(|column| format!("    {}", definition(column))).collect();
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| format!("    {}{}", definition(column), clearing(table, column)))
+        .collect();
     let mut sql = format!(
         "CREATE TABLE {guard}{}\n(\n{}\n)\nENGINE = {}",
         qualified(table),
@@ -25,12 +28,21 @@ pub fn create_table(table: &Table, if_not_exists: bool) -> String {
     } else if table.engine.contains("MergeTree") {
         sql.push_str("\nORDER BY tuple()");
     }
+    if let Some(ttl) = table.lifecycle.as_ref().and_then(|rules| rules.table_ttl(false)) {
+        sql.push_str(&format!("\nTTL {ttl}"));
+    }
     if !table.settings.is_empty() {
         let settings: Vec<String> =
             table.settings.iter().map(|(name, value)| format!("{name} = {}", literal(value))).collect();
         sql.push_str(&format!("\nSETTINGS {}", settings.join(", ")));
     }
     sql
+}
+
+/// When the column's values are cleared, as behind its type.
+fn clearing(table: &Table, column: &Column) -> String {
+    let ttl = table.lifecycle.as_ref().and_then(|rules| rules.column_ttl(&column.name, false));
+    ttl.map(|ttl| format!(" TTL {ttl}")).unwrap_or_default()
 }
 
 /// The table's name, with its database when it has one, quoted.

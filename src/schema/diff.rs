@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::ddl::qualified;
+use super::lifecycle;
 use super::model::{Column, Field, Int, Table, Type};
 use super::print::identifier;
 
@@ -25,6 +26,8 @@ pub struct LiveTable {
     pub engine: String,
     pub sorting_key: String,
     pub partition_key: String,
+    /// Engine, keys, TTL and settings as one text.
+    pub engine_full: String,
 }
 
 /// How a difference bears on inserting.
@@ -73,6 +76,11 @@ pub enum Difference {
         live: String,
     },
     PartitionKeyDiffers {
+        expected: String,
+        live: String,
+    },
+    /// Of a table whose file has a section `lifecycle`.
+    TtlDiffers {
         expected: String,
         live: String,
     },
@@ -128,6 +136,10 @@ impl fmt::Display for Difference {
             Difference::PartitionKeyDiffers { expected, live } => {
                 write!(f, "the live table's partition key is ({live}) instead of ({expected})")
             }
+            Difference::TtlDiffers { expected, live } => write!(
+                f,
+                "the live table's TTL is ({live}) instead of ({expected}); `penstock lifecycle plan` tells how it is mended"
+            ),
         }
     }
 }
@@ -257,6 +269,13 @@ fn table_differs(table: &Table, live: &LiveTable) -> Vec<Difference> {
     if plain(&expected) != plain(&found) {
         differences.push(Difference::PartitionKeyDiffers { expected, live: found });
     }
+    if let Some(rules) = &table.lifecycle {
+        let expected = rules.table_ttl(false).unwrap_or_default();
+        let found = lifecycle::ttl_of(&live.engine_full).unwrap_or_default().to_owned();
+        if lifecycle::plain(&expected) != lifecycle::plain(&found) {
+            differences.push(Difference::TtlDiffers { expected, live: found });
+        }
+    }
     differences
 }
 
@@ -293,6 +312,8 @@ mod tests {
             engine: "SharedMergeTree".to_owned(),
             sorting_key: "a, lower(s)".to_owned(),
             partition_key: String::new(),
+            engine_full: "SharedMergeTree ORDER BY (a, lower(s)) TTL t + toIntervalDay(3) SETTINGS x = 1"
+                .to_owned(),
         }
     }
 
@@ -344,6 +365,34 @@ mod tests {
             assert!(
                 *severity == expected && text.contains(part) && remedy.as_deref() == sql,
                 "{text} {remedy:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_ttl_of_a_lifecycle_is_compared_and_any_other_is_not() {
+        let mut table = table();
+        let live =
+            live(&[("a", "Int32", ""), ("s", "LowCardinality(String)", ""), ("n.x", "Array(Int8)", "")]);
+        assert_eq!(compare(&table, &live), [], "a TTL from elsewhere is none of ours");
+        let rule = |days: u64| lifecycle::Rule {
+            after: crate::units::Span::secs(days * 86_400),
+            action: lifecycle::Action::Delete,
+        };
+        for (days, same) in [(3, true), (4, false)] {
+            table.lifecycle = Some(lifecycle::Lifecycle {
+                time_column: "t".to_owned(),
+                counts_days: true,
+                min_retention: None,
+                method: lifecycle::Method::Ttl,
+                rules: vec![rule(days)],
+            });
+            let found = compare(&table, &live);
+            assert_eq!(found.is_empty(), same, "{found:?}");
+            assert!(
+                found.iter().all(
+                    |one| one.severity() == Severity::Warns && one.to_string().contains("lifecycle plan")
+                )
             );
         }
     }

@@ -10,7 +10,7 @@ const WORDS: [&str; 24] = [
 ];
 
 /// Names of columns in the order of the text; a subcolumn `a.b` as it stands.
-pub(super) fn columns(expression: &str) -> Vec<String> {
+pub fn columns(expression: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut rest = expression;
     while let Some(first) = rest.chars().next() {

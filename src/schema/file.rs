@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use super::lifecycle::LifecycleFile;
 use super::model::{Coercion, Format, Meta, TimeFormat, Tombstones};
 use crate::units::Span;
 
@@ -42,6 +43,10 @@ pub(super) struct TableFile {
     /// `SETTINGS` of the table.
     #[schemars(with = "Option<std::collections::BTreeMap<String, Scalar>>")]
     pub settings: Option<Map<String, Value>>,
+    /// Columns whose value names a person; `penstock erase` deletes that person's rows by them.
+    pub subject_columns: Option<Vec<String>>,
+    /// What becomes of the rows with age: deleted, moved, recompressed, rolled up, cleared column by column.
+    pub lifecycle: Option<LifecycleFile>,
 }
 
 /// One column.

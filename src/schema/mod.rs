@@ -3,16 +3,18 @@
 //! Refuses to know Kafka, records and servers: it turns table files into a model and the model into
 //! DDL. Everything that left [`load`] has been checked, so the rest of the crate may rely on it.
 
+pub mod codec;
 mod column;
 pub mod ddl;
 mod decimal;
 pub mod diff;
-mod expression;
+pub mod expression;
 mod fault;
 mod file;
 mod fit;
 mod json_schema;
 mod json_type;
+pub mod lifecycle;
 mod load;
 pub mod model;
 mod pattern;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 
+use super::lifecycle::Lifecycle;
+
 /// A table file, compiled.
 #[derive(Debug)]
 pub struct Table {
@@ -25,6 +27,10 @@ pub struct Table {
     pub partition_by: Option<String>,
     /// `SETTINGS` of the table, in the order of the file.
     pub settings: Vec<(String, String)>,
+    /// Columns whose value names a person.
+    pub subject_columns: Vec<String>,
+    /// What becomes of rows with age.
+    pub lifecycle: Option<Lifecycle>,
     /// The part of a referenced JSON Schema that could not be compiled into columns and constraints.
     /// Evaluated on every record of this table.
     pub residual: Option<Arc<jsonschema::Validator>>,

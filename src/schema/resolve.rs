@@ -11,6 +11,7 @@ use super::expression;
 use super::fault::{Faults, nearest};
 use super::file::{TableFile, UnknownFieldsFile};
 use super::json_schema::{Candidate, Compiled};
+use super::lifecycle::{self, Around};
 use super::model::{Column, Source, Table, Tombstones, Type, UnknownFields};
 use super::structure::{Sound, hint};
 
@@ -40,6 +41,13 @@ pub(super) fn table(sound: &Sound, compiled: Option<Compiled>, faults: &mut Faul
     }
     keys(sound, &gathered, &engine, faults);
     let settings = settings(file, faults);
+    subjects(file, &gathered, faults);
+    let around = Around {
+        columns: &gathered.columns,
+        order_by: file.order_by.as_deref().unwrap_or_default(),
+        engine: &engine,
+    };
+    let lifecycle = file.lifecycle.as_ref().and_then(|file| lifecycle::resolve(file, &around, faults));
     Some(Table {
         database: file.database.clone(),
         name: file.table.clone()?,
@@ -51,6 +59,8 @@ pub(super) fn table(sound: &Sound, compiled: Option<Compiled>, faults: &mut Faul
         order_by: file.order_by.clone().unwrap_or_default(),
         partition_by: file.partition_by.clone(),
         settings,
+        subject_columns: file.subject_columns.clone().unwrap_or_default(),
+        lifecycle,
         residual: gathered.compiled.and_then(|compiled| {
             compiled.residual(
                 !gathered.exact,
@@ -270,6 +280,27 @@ fn keys(sound: &Sound, gathered: &Gathered, engine: &str, faults: &mut Faults) {
 /// Whether the name is that of the column or of a part of it.
 fn is_part(name: &str, column: &str) -> bool {
     name.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Columns that name a person must be there, and hold single values.
+fn subjects(file: &TableFile, gathered: &Gathered, faults: &mut Faults) {
+    for (index, name) in file.subject_columns.iter().flatten().enumerate() {
+        let path = format!("subject_columns[{index}]");
+        let found = gathered.columns.iter().find(|column| column.name == *name);
+        let compound = found.is_some_and(|column| {
+            let ty = column.ty.bare();
+            matches!(ty, Type::Json | Type::Array(_) | Type::Map(..) | Type::Tuple(_) | Type::Nested(_))
+        });
+        if compound {
+            faults.add(
+                &path,
+                format!("`{name}` holds more than one value"),
+                "name a column of a scalar type",
+            );
+        } else if found.is_none() && !gathered.names.contains(name) {
+            faults.add(&path, format!("there is no column `{name}`"), "name a column of this table");
+        }
+    }
 }
 
 fn settings(file: &TableFile, faults: &mut Faults) -> Vec<(String, String)> {

@@ -14,7 +14,7 @@ use super::fault::{Faults, nearest};
 use super::file::TableFile;
 
 /// Hints by the last key of a fault's path.
-const HINTS: [(&str, &str); 30] = [
+const HINTS: [(&str, &str); 44] = [
     ("table", "write `table: events`"),
     ("database", "write `database: name`, or leave it out for the connection's database"),
     ("topics", "write a list: `topics: [events]`"),
@@ -27,6 +27,20 @@ const HINTS: [(&str, &str); 30] = [
     ("order_by", "write a list of columns or expressions: `order_by: [time, id]`"),
     ("partition_by", "write an expression: `partition_by: toYYYYMM(time)`"),
     ("settings", "write names and values: `settings: {index_granularity: 8192}`"),
+    ("subject_columns", "write a list of columns: `subject_columns: [user_id]`"),
+    ("lifecycle", "write `lifecycle: {time_column: time, delete_after: 90d}`"),
+    ("time_column", "name the column from which ages are counted: `time_column: time`"),
+    ("min_retention", "write a whole number and a unit: `30d`, `12h`"),
+    ("delete_after", "write a whole number and a unit: `90d`, `12h`"),
+    ("method", "write `ttl` or `drop_partition`"),
+    ("move", "write a list: `move: [{after: 7d, to_volume: cold}]`"),
+    ("recompress", "write a list: `recompress: [{after: 14d, codec: ZSTD(9)}]`"),
+    ("codec", "write names with their numbers: `codec: ZSTD(9)`"),
+    ("roll_up", "write a list: `roll_up: [{after: 30d, group_by: [site], set: {clicks: sum(clicks)}}]`"),
+    ("group_by", "write the first columns of `order_by`: `group_by: [site]`"),
+    ("set", "write columns and aggregates: `set: {clicks: sum(clicks)}`"),
+    ("clear", "write columns and ages: `clear: {email: 30d}`"),
+    ("after", "write a whole number and a unit: `7d`, `12h`"),
     ("name", "write `name: id`"),
     ("type", "write a ClickHouse type: `type: Nullable(String)`"),
     ("path", "write keys separated by dots (`path: user.id`) or as a list (`path: [user, id]`)"),

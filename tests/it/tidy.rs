@@ -57,7 +57,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("admin", &["clickhouse", "faults", "units", "telemetry"]),
+    ("admin", &["clickhouse", "schema", "faults", "units", "telemetry"]),
     ("generate", &["kafka", "clickhouse", "record", "units", "telemetry"]),
     (
         "config",

@@ -48,7 +48,9 @@ impl Role {
         use Permission as P;
         match self {
             Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead],
-            Role::Operator => &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::JobCancel],
+            Role::Operator => {
+                &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::JobCancel, P::TableCare]
+            }
             Role::DataAdmin => &[
                 P::SelfRead,
                 P::MigrateRead,
@@ -58,8 +60,11 @@ impl Role {
                 P::MigrateJournal,
                 P::JobRead,
                 P::JobCancel,
+                P::TableCare,
+                P::Lifecycle,
+                P::Erase,
             ],
-            Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue],
+            Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue, P::LegalHold],
             Role::Auditor => &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::AuditRead],
         }
     }

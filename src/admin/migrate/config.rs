@@ -76,7 +76,8 @@ impl Config {
     }
 }
 
-fn matches(pattern: &str, text: &str) -> bool {
+/// Whether the text is as the pattern says, in which `*` stands for any text.
+pub fn matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(first) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();

@@ -129,10 +129,6 @@ impl Migrator {
     async fn definitions(&self, host: &Host, database: &str) -> Result<Definitions, Error> {
         let sql = "SELECT name, create_table_query FROM system.tables WHERE database = {database:String} AND NOT is_temporary";
         let rows = host.client.query(sql, &[("database", json!(database))]).await?;
-        let own = |name: &str| {
-            name.strip_prefix(self.config.table.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest == "_audit" || rest.starts_with("_lock_"))
-        };
         let mut all = Definitions::new();
         for row in &rows.rows {
             let [Some(name), Some(create)] =
@@ -140,12 +136,22 @@ impl Migrator {
             else {
                 return Err(Error::Answer("its tables".to_owned()));
             };
-            if !own(name) && !name.starts_with(".inner") && !self.config.is_ignored(name) {
+            if !is_own(name, &self.config.table)
+                && !name.starts_with(".inner")
+                && !self.config.is_ignored(name)
+            {
                 all.insert(name.to_owned(), Definition::parse(create, database));
             }
         }
         Ok(all)
     }
+}
+
+/// Whether the table is penstock's own: the journal with what belongs to it, and all whose names were not chosen by
+/// somebody else (holds, erasures, scratch tables).
+fn is_own(name: &str, journal: &str) -> bool {
+    let of_journal = |rest: &str| rest.is_empty() || rest == "_audit" || rest.starts_with("_lock_");
+    name.starts_with("penstock_") || name.strip_prefix(journal).is_some_and(of_journal)
 }
 
 /// What differs and what would mend it; `None` where nothing does.
@@ -292,6 +298,14 @@ fn of_view(name: &str, want: &Definition) -> (Vec<String>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_of_penstock_itself_are_no_drift() {
+        for name in ["j", "j_audit", "j_lock_7", "penstock_holds", "penstock_codec_0123"] {
+            assert!(is_own(name, "j"), "{name}");
+        }
+        assert!(!is_own("j_other", "j") && !is_own("events", "j"));
+    }
 
     #[test]
     fn repairs_say_what_differs() {

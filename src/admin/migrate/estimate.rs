@@ -13,6 +13,7 @@ use super::journal::{is_missing, number};
 use super::migrator::Migrator;
 use super::plan::Step;
 use super::statement::{Class, Effect, Object};
+use crate::admin::desk::FREE_BYTES;
 
 /// What would be written again, at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -116,11 +117,7 @@ impl Host {
         }
     }
 
-    /// Free bytes on the disks of the table's storage policy; plenty where it has none.
     async fn free(&self, database: &str, table: &str) -> Result<u64, Error> {
-        let sql = "SELECT if(count() = 0, toUInt64(-1), max(unreserved_space)) FROM system.disks WHERE name IN (\
-                   SELECT arrayJoin(disks) FROM system.storage_policies WHERE policy_name IN (SELECT storage_policy \
-                   FROM system.tables WHERE database = {database:String} AND name = {table:String}))";
-        self.number(sql, &[("database", json!(database)), ("table", json!(table))]).await
+        self.number(FREE_BYTES, &[("database", json!(database)), ("table", json!(table))]).await
     }
 }

@@ -57,7 +57,7 @@ impl Host {
             SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         all.push(("distributed_ddl_task_timeout".to_owned(), timeout.as_secs().to_string()));
         all.extend(settings);
-        self.client.execute_once(Once { sql, query_id, settings: &all, timeout }).await
+        self.client.execute_once(Once { sql, params: &[], query_id, settings: &all, timeout }).await
     }
 
     /// The first value of the first row.

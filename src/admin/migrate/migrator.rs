@@ -24,7 +24,7 @@ use super::state::State;
 use super::values::Values;
 use crate::admin::audit::{Place, Trail};
 use crate::admin::command::{self, Actor, Command, Permission};
-use crate::clickhouse::{self, quote_identifier};
+use crate::clickhouse::{self, Client, quote_identifier};
 use crate::faults::Faults;
 
 /// What a [`Migrator`] is made of.
@@ -76,22 +76,16 @@ impl Migrator {
     /// # Errors
     /// A configuration that cannot work.
     pub fn new(setup: Setup<'_>) -> Result<Migrator, Error> {
-        let Setup { clickhouse, config, actor, values, faults, mut places } = setup;
+        let Setup { clickhouse, config, actor, values, faults, places } = setup;
         let hosts = Host::all(clickhouse)?;
         let first = hosts.first().ok_or_else(|| Error::Answer("there is no endpoint".to_owned()))?;
         let journal = Journal::new(first.client.clone(), &clickhouse.database, config);
-        let audit = quote_identifier(&format!("{}_audit", config.table));
-        let table = Place::Table {
-            client: first.client.clone(),
-            table: format!("{}.{audit}", quote_identifier(&clickhouse.database)),
-            engine: config.engine.sql(),
-        };
-        places.extend([Place::Log, table]);
+        let trail = trail(places, first.client.clone(), &clickhouse.database, config);
         Ok(Migrator {
             config: config.clone(),
             clickhouse: clickhouse.clone(),
             journal,
-            trail: Trail::new(places),
+            trail,
             actor,
             values,
             faults,
@@ -300,6 +294,14 @@ impl Migrator {
     pub fn folder(&self) -> Result<Folder, Error> {
         Folder::read(&self.config.path)
     }
+}
+
+/// The trail of everything that changes tables: these places, the log, and a table beside the journal.
+pub fn trail(mut places: Vec<Place>, client: Client, database: &str, config: &Config) -> Trail {
+    let audit = quote_identifier(&format!("{}_audit", config.table));
+    let table = format!("{}.{audit}", quote_identifier(database));
+    places.extend([Place::Log, Place::Table { client, table, engine: config.engine.sql() }]);
+    Trail::new(places)
 }
 
 /// A name for a scratch database that nobody else takes.

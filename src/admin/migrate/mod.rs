@@ -17,7 +17,7 @@
 
 mod alter;
 pub mod config;
-mod definition;
+pub(in crate::admin) mod definition;
 mod drift;
 mod error;
 mod estimate;
@@ -46,7 +46,7 @@ pub use error::Error;
 pub use estimate::Cost;
 pub use lock::Lease;
 pub use marks::{Mark, Marking};
-pub use migrator::{Migrator, Options, Setup};
+pub use migrator::{Migrator, Options, Setup, trail};
 pub use run::{Event, Observer};
 pub use values::Values;
 pub use verbs::{Planned, PlannedStatement, Report, Status, StatusLine, Verified};

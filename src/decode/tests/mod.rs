@@ -46,6 +46,8 @@ pub fn table(columns: Vec<Column>) -> Table {
         engine: "MergeTree".into(),
         order_by: vec!["tuple()".into()],
         partition_by: None,
+        subject_columns: Vec::new(),
+        lifecycle: None,
         settings: Vec::new(),
         residual: None,
     }

@@ -1,0 +1,150 @@
+//! Legal holds, as a table that is only ever added to.
+//!
+//! Refuses to forget: a hold that is let go stays as it was put, with a row after it that says who let it go and why.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Error, Lifecycles};
+use crate::admin::desk::{self, Row, TableName};
+use crate::admin::migrate::config::matches;
+use crate::admin::migrate::journal::is_missing;
+
+/// One hold that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    pub id: String,
+    pub database: String,
+    pub table: String,
+    /// Partition ids, in which `*` stands for any text; none hold the whole table.
+    pub partitions: Vec<String>,
+    pub reason: String,
+    /// When it ends by itself, in UTC; empty if it does not.
+    pub until: String,
+    pub actor: String,
+    pub since: String,
+}
+
+impl Hold {
+    pub fn is_on(&self, table: &TableName) -> bool {
+        self.database == table.database && self.table == table.name
+    }
+
+    pub fn covers(&self, partition_id: &str) -> bool {
+        self.partitions.is_empty() || self.partitions.iter().any(|pattern| matches(pattern, partition_id))
+    }
+}
+
+/// What is held of one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held(pub Vec<Hold>);
+
+impl Held {
+    pub fn covers(&self, partition_id: &str) -> bool {
+        self.0.iter().any(|hold| hold.covers(partition_id))
+    }
+
+    pub fn names(&self) -> String {
+        self.0.iter().map(|hold| format!("`{}`", hold.id)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Lifecycles {
+    /// Every hold that is in force. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn holds(&self) -> Result<Vec<Hold>, Error> {
+        let sql = format!(
+            "SELECT id, d, t, p, r, u, a, s FROM (SELECT id, argMax(database, at) AS d, argMax(table, at) AS t, \
+             argMax(partitions, at) AS p, argMax(reason, at) AS r, argMax(until, at) AS u, argMax(actor, at) AS a, \
+             toString(max(at)) AS s, argMax(released, at) AS gone FROM {} GROUP BY id) \
+             WHERE gone = 0 AND (u = '' OR parseDateTimeBestEffortOrZero(u, 'UTC') > now()) ORDER BY s, id",
+            self.holds_table().sql()
+        );
+        let one = |row: &Row| Hold {
+            id: row.text(0),
+            database: row.text(1),
+            table: row.text(2),
+            partitions: row.texts(3),
+            reason: row.text(4),
+            until: row.text(5),
+            actor: row.text(6),
+            since: row.text(7),
+        };
+        match self.desk.rows(&sql, &[]).await {
+            Ok(rows) => Ok(rows.iter().map(one).collect()),
+            // Nobody has put one yet.
+            Err(desk::Error::ClickHouse(error)) if is_missing(&error) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is held of the table.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn held(&self, table: &TableName) -> Result<Held, Error> {
+        let mut holds = self.holds().await?;
+        holds.retain(|hold| hold.is_on(table));
+        Ok(Held(holds))
+    }
+
+    pub(super) fn holds_table(&self) -> TableName {
+        self.desk.table(None, &self.config.holds_table)
+    }
+
+    /// Makes the table if it is missing, and adds a row.
+    pub(super) async fn write_hold(&self, hold: &Hold, released: bool) -> Result<(), Error> {
+        let table = self.holds_table().sql();
+        let create = format!(
+            "CREATE TABLE IF NOT EXISTS {table} (at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'), id String, \
+             database String, table String, partitions Array(String), reason String, until String, released UInt8, \
+             actor String) ENGINE = {} ORDER BY (id, at) COMMENT 'legal holds, put and let go by penstock'",
+            self.engine
+        );
+        self.desk.client.execute_idempotent(&create, &[]).await?;
+        let sql = format!(
+            "INSERT INTO {table} (id, database, table, partitions, reason, until, released, actor) SELECT {{id:String}}, \
+             {{database:String}}, {{table:String}}, {{partitions:Array(String)}}, {{reason:String}}, {{until:String}}, \
+             {{released:UInt8}}, {{actor:String}}"
+        );
+        let params = [
+            ("id", json!(hold.id)),
+            ("database", json!(hold.database)),
+            ("table", json!(hold.table)),
+            ("partitions", json!(hold.partitions)),
+            ("reason", json!(hold.reason)),
+            ("until", json!(hold.until)),
+            ("released", json!(u8::from(released))),
+            ("actor", json!(hold.actor)),
+        ];
+        // A row that is there twice says the same.
+        Ok(self.desk.client.execute_idempotent(&sql, &params).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_covers_what_it_names() {
+        let hold = |partitions: &[&str]| Hold {
+            id: "case".to_owned(),
+            database: "d".to_owned(),
+            table: "t".to_owned(),
+            partitions: partitions.iter().map(|one| (*one).to_owned()).collect(),
+            reason: String::new(),
+            until: String::new(),
+            actor: String::new(),
+            since: String::new(),
+        };
+        assert!(hold(&[]).covers("20260901"));
+        assert!(hold(&["202609*", "x"]).covers("20260901") && !hold(&["202609*", "x"]).covers("20261001"));
+        let table = |name: &str| TableName { database: "d".to_owned(), name: name.to_owned() };
+        assert!(hold(&[]).is_on(&table("t")) && !hold(&[]).is_on(&table("u")));
+        let held = Held(vec![hold(&["a"]), hold(&["b"])]);
+        assert!(held.covers("b") && !held.covers("c") && !Held::default().covers("a"));
+    }
+}
