@@ -21,6 +21,8 @@ mod dev_servers;
 mod dlq;
 mod erase;
 mod exact;
+#[allow(dead_code, clippy::print_stdout, reason = "it is to be read")]
+mod example;
 mod failure;
 mod fencing;
 mod insert;

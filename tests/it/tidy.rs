@@ -251,6 +251,18 @@ fn unsafe_code_has_one_home() {
 }
 
 #[test]
+fn the_example_of_the_readme_compiles() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let (example, readme) = (read("tests/it/example.rs"), read("README.md"));
+    let (_, code) = example.split_once("\n\n").unwrap();
+    assert!(
+        readme.contains(&format!("```rust\n{code}```")),
+        "README.md has another example than tests/it/example.rs"
+    );
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     let mut faults = Vec::new();
     let words = [
