@@ -453,7 +453,8 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
     refused.push(eraser.erase(&request).await.unwrap_err().to_string());
     let care = Care::new(desk(&bench, stranger(Permission::LegalHold)).0);
     refused.push(care.optimize(&optimize()).await.unwrap()[0].error.clone().unwrap());
-    for (message, needs) in refused.iter().zip(["Lifecycle", "Lifecycle", "LegalHold", "Erase", "TableCare"])
+    for (message, needs) in
+        refused.iter().zip(["lifecycle", "lifecycle", "legal_hold", "erase", "table_care"])
     {
         assert!(message.contains("stranger at there may not") && message.contains(needs), "{message}");
     }
