@@ -14,6 +14,8 @@
 //!   `Batch`, which lets go of the message with the next call only, and holds a share of the client.
 //! - A topic's pointer is compared with that of the message before it within one batch only: all messages of a batch
 //!   held their topics when they were taken, so that no two topics had one address.
+//!
+//! What valgrind says to it stands in docs/testing.md.
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
