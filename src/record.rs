@@ -128,6 +128,18 @@ pub struct OwnedRecord {
 }
 
 impl OwnedRecord {
+    /// A copy of a record whose headers were copied already.
+    pub fn new(record: &Record<'_>, headers: Vec<Header>) -> OwnedRecord {
+        let source = TopicPartition { topic: record.topic.into(), partition: record.partition };
+        OwnedRecord {
+            position: Position { source, offset: record.offset },
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(<[u8]>::to_vec),
+            payload: record.payload.map(<[u8]>::to_vec),
+            headers,
+        }
+    }
+
     /// Bytes of key, value and headers.
     pub fn bytes(&self) -> usize {
         content_bytes(self.key.as_deref(), self.payload.as_deref(), &self.headers)

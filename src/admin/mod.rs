@@ -15,5 +15,6 @@ pub mod jobs;
 pub mod key;
 pub mod lifecycle;
 pub mod migrate;
+mod rows;
 
 pub use config::Config;

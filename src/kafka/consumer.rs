@@ -19,7 +19,7 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList, T
 use super::context::{Context, Notice, acknowledge, count_error};
 use super::native::{self, Batch, Queue};
 use super::{Config, Error, client};
-use crate::record::{Header, Offset, OwnedRecord, Partition, Position, Record, TopicPartition};
+use crate::record::{Header, Offset, OwnedRecord, Partition, Record, TopicPartition};
 
 /// What one call of [`Consumer::poll`] brought.
 pub enum Event<'a> {
@@ -163,14 +163,7 @@ impl<'a> Message<'a> {
     }
 
     pub fn record(&self) -> Record<'_> {
-        Record {
-            topic: self.0.topic(),
-            partition: Partition(self.0.partition()),
-            offset: Offset(self.0.offset()),
-            timestamp_ms: self.0.timestamp().to_millis(),
-            key: self.0.key(),
-            payload: self.0.payload(),
-        }
+        record(&self.0)
     }
 
     /// The value of the first header of this name.
@@ -185,18 +178,17 @@ impl<'a> Message<'a> {
 }
 
 pub(super) fn owned(message: &BorrowedMessage<'_>) -> OwnedRecord {
-    OwnedRecord {
-        position: Position {
-            source: TopicPartition {
-                topic: message.topic().into(),
-                partition: Partition(message.partition()),
-            },
-            offset: Offset(message.offset()),
-        },
+    OwnedRecord::new(&record(message), headers(message))
+}
+
+fn record<'a>(message: &'a BorrowedMessage<'_>) -> Record<'a> {
+    Record {
+        topic: message.topic(),
+        partition: Partition(message.partition()),
+        offset: Offset(message.offset()),
         timestamp_ms: message.timestamp().to_millis(),
-        key: message.key().map(<[u8]>::to_vec),
-        payload: message.payload().map(<[u8]>::to_vec),
-        headers: headers(message),
+        key: message.key(),
+        payload: message.payload(),
     }
 }
 

@@ -27,7 +27,7 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::record::{Header, Offset, OwnedRecord, Partition, Position, Record, TopicPartition};
+use crate::record::{Header, Offset, OwnedRecord, Partition, Record, TopicPartition};
 
 /// A queue of messages, to which those of partitions are led.
 pub struct Queue<C: ConsumerContext + 'static> {
@@ -156,10 +156,9 @@ impl<C: ConsumerContext> Batch<C> {
         self.topic.0 = ptr::null_mut();
         self.room.clear();
         self.room.resize(messages_max, ptr::null_mut());
-        let mut taken = self.consume(0, messages_max, Duration::ZERO);
-        if taken == 0 && !timeout.is_zero() {
-            // The call waits until all of its room is filled, so it is asked to wait for a single one.
-            taken = self.consume(0, 1, timeout);
+        // The call waits until all of its room is filled, so it is asked to wait for a single one.
+        let mut taken = self.consume(0, 1, timeout);
+        if 0 < taken {
             taken += self.consume(taken, messages_max, Duration::ZERO);
         }
         let taken = self.room.get(..taken).unwrap_or_default();
@@ -221,17 +220,7 @@ impl<'a> Message<'a> {
 
     /// A copy of the whole message.
     pub fn to_owned(&self) -> OwnedRecord {
-        let record = self.record();
-        OwnedRecord {
-            position: Position {
-                source: TopicPartition { topic: record.topic.into(), partition: record.partition },
-                offset: record.offset,
-            },
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.map(<[u8]>::to_vec),
-            payload: record.payload.map(<[u8]>::to_vec),
-            headers: self.headers(),
-        }
+        OwnedRecord::new(&self.record(), self.headers())
     }
 
     fn headers(&self) -> Vec<Header> {

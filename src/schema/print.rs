@@ -36,7 +36,8 @@ fn quoted(text: &str, quote: char) -> String {
     out
 }
 
-fn field_name(name: &str) -> String {
+/// A name as the server prints it: between backticks only where it needs them.
+pub(super) fn name_as_printed(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !QUOTED_WORDS.iter().any(|word| word.eq_ignore_ascii_case(name));
@@ -112,7 +113,7 @@ fn members_of(f: &mut fmt::Formatter<'_>, name: &str, members: &[(String, i16)])
 
 fn fields_of(f: &mut fmt::Formatter<'_>, name: &str, fields: &[Field]) -> fmt::Result {
     let fields = fields.iter().map(|field| match &field.name {
-        Some(name) => format!("{} {}", field_name(name), field.ty),
+        Some(name) => format!("{} {}", name_as_printed(name), field.ty),
         None => field.ty.to_string(),
     });
     listed(f, name, fields)

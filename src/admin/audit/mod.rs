@@ -17,6 +17,7 @@ pub use self::chain::{Chain, Error as ChainError};
 pub use self::config::Config;
 pub use self::verify::{Break, Verdict};
 use super::command::{Actor, Command};
+use super::rows;
 use crate::clickhouse::{self, Client};
 
 /// How far a command is.
@@ -140,23 +141,18 @@ impl Place {
                 if entry.phase == Phase::Intent || entry.phase == Phase::Refused {
                     client.execute_idempotent(&create, &[]).await?;
                 }
-                let sql = format!(
-                    "INSERT INTO {table} (command_id, phase, actor, origin, action, resource, details, error) SELECT \
-                     {{command_id:UUID}}, {{phase:String}}, {{actor:String}}, {{origin:String}}, {{action:String}}, \
-                     {{resource:String}}, {{details:String}}, {{error:String}}"
-                );
-                let params = [
-                    ("command_id", json!(entry.command_id)),
-                    ("phase", json!(entry.phase.name())),
-                    ("actor", json!(entry.actor)),
-                    ("origin", json!(entry.origin)),
-                    ("action", json!(entry.action)),
-                    ("resource", json!(entry.resource)),
-                    ("details", json!(entry.details.to_string())),
-                    ("error", json!(entry.error)),
+                let row = [
+                    ("command_id", "UUID", json!(entry.command_id)),
+                    ("phase", "String", json!(entry.phase.name())),
+                    ("actor", "String", json!(entry.actor)),
+                    ("origin", "String", json!(entry.origin)),
+                    ("action", "String", json!(entry.action)),
+                    ("resource", "String", json!(entry.resource)),
+                    ("details", "String", json!(entry.details.to_string())),
+                    ("error", "String", json!(entry.error)),
                 ];
                 // An entry that is there twice is one, by id and phase.
-                Ok(client.execute_idempotent(&sql, &params).await?)
+                Ok(rows::append(client, table, &row).await?)
             }
         }
     }

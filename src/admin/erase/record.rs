@@ -6,7 +6,9 @@
 use serde_json::json;
 
 use super::{Erased, Eraser, Error, Request, Subject};
+use crate::admin::desk;
 use crate::admin::migrate::script::sha256;
+use crate::admin::rows;
 
 /// How far an erasure is. Each is a row of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,30 +46,24 @@ impl Eraser {
             self.lifecycles.engine()
         );
         let desk = self.lifecycles.desk();
-        Ok(desk.client.execute_idempotent(&sql, &[]).await.map_err(crate::admin::desk::Error::from)?)
+        Ok(desk.client.execute_idempotent(&sql, &[]).await.map_err(desk::Error::from)?)
     }
 
     pub(super) async fn write(&self, request: &Request, erased: &Erased, stage: Stage) -> Result<(), Error> {
-        let sql = format!(
-            "INSERT INTO {} (id, stage, column, digest, tables, rows, reason, actor) SELECT {{id:UUID}}, {{stage:String}}, \
-             {{column:String}}, {{digest:String}}, {{tables:Array(String)}}, {{rows:UInt64}}, {{reason:String}}, \
-             {{actor:String}}",
-            self.records.sql()
-        );
         let desk = self.lifecycles.desk();
         let tables: Vec<String> = erased.tables.iter().map(|found| found.table.to_string()).collect();
-        let params = [
-            ("id", json!(erased.id)),
-            ("stage", json!(stage.name())),
-            ("column", json!(request.subject.column)),
-            ("digest", json!(erased.digest)),
-            ("tables", json!(tables)),
-            ("rows", json!(erased.tables.iter().map(|found| found.rows).sum::<u64>())),
-            ("reason", json!(request.reason)),
-            ("actor", json!(desk.actor().to_string())),
+        let row = [
+            ("id", "UUID", json!(erased.id)),
+            ("stage", "String", json!(stage.name())),
+            ("column", "String", json!(request.subject.column)),
+            ("digest", "String", json!(erased.digest)),
+            ("tables", "Array(String)", json!(tables)),
+            ("rows", "UInt64", json!(erased.tables.iter().map(|found| found.rows).sum::<u64>())),
+            ("reason", "String", json!(request.reason)),
+            ("actor", "String", json!(desk.actor().to_string())),
         ];
         // A row that is there twice says the same.
-        Ok(desk.client.execute_idempotent(&sql, &params).await.map_err(crate::admin::desk::Error::from)?)
+        Ok(rows::append(&desk.client, &self.records.sql(), &row).await.map_err(desk::Error::from)?)
     }
 }
 

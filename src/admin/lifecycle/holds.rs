@@ -9,6 +9,7 @@ use super::{Error, Lifecycles};
 use crate::admin::desk::{self, Row, TableName};
 use crate::admin::migrate::config::matches;
 use crate::admin::migrate::journal::is_missing;
+use crate::admin::rows;
 
 /// One hold that is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,33 +105,28 @@ impl Lifecycles {
             self.engine
         );
         self.desk.client.execute_idempotent(&create, &[]).await?;
-        let sql = format!(
-            "INSERT INTO {table} (id, database, table, partitions, reason, until, released, actor) SELECT {{id:String}}, \
-             {{database:String}}, {{table:String}}, {{partitions:Array(String)}}, {{reason:String}}, {{until:String}}, \
-             {{released:UInt8}}, {{actor:String}}"
-        );
-        let params = [
-            ("id", json!(hold.id)),
-            ("database", json!(hold.database)),
-            ("table", json!(hold.table)),
-            ("partitions", json!(hold.partitions)),
-            ("reason", json!(hold.reason)),
-            ("until", json!(hold.until)),
-            ("released", json!(u8::from(released))),
-            ("actor", json!(hold.actor)),
+        let row = [
+            ("id", "String", json!(hold.id)),
+            ("database", "String", json!(hold.database)),
+            ("table", "String", json!(hold.table)),
+            ("partitions", "Array(String)", json!(hold.partitions)),
+            ("reason", "String", json!(hold.reason)),
+            ("until", "String", json!(hold.until)),
+            ("released", "UInt8", json!(u8::from(released))),
+            ("actor", "String", json!(hold.actor)),
         ];
         // A row that is there twice says the same.
-        Ok(self.desk.client.execute_idempotent(&sql, &params).await?)
+        Ok(rows::append(&self.desk.client, &table, &row).await?)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn a_hold_covers_what_it_names() {
-        let hold = |partitions: &[&str]| Hold {
+    /// A hold `case` on the table `d.t`.
+    pub fn hold(partitions: &[&str]) -> Hold {
+        Hold {
             id: "case".to_owned(),
             database: "d".to_owned(),
             table: "t".to_owned(),
@@ -139,7 +135,11 @@ mod tests {
             until: String::new(),
             actor: String::new(),
             since: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_hold_covers_what_it_names() {
         assert!(hold(&[]).covers("20260901"));
         assert!(hold(&["202609*", "x"]).covers("20260901") && !hold(&["202609*", "x"]).covers("20261001"));
         let table = |name: &str| TableName { database: "d".to_owned(), name: name.to_owned() };

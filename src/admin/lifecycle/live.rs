@@ -31,18 +31,14 @@ pub async fn read(desk: &Desk, table: &TableName) -> Result<Option<Live>, Error>
     Ok(rows.first().map(|row| {
         let definition = Definition::parse(&row.text(1), &table.database);
         let columns = definition.items.iter().filter(|item| item.what == "COLUMN");
-        let columns = columns.filter_map(|item| Some((item.name.clone(), column_ttl(&item.text)?)));
+        // A column's own stands last in its definition, but for settings.
+        let columns = columns.filter_map(|item| Some((item.name.clone(), ttl_of(&item.text)?.to_owned())));
         Live {
             partition_key: row.text(2),
             ttl: ttl_of(&row.text(0)).map(ToOwned::to_owned),
             columns: columns.collect(),
         }
     }))
-}
-
-/// The TTL within a column's definition. The server prints it last, but for settings.
-fn column_ttl(definition: &str) -> Option<String> {
-    ttl_of(definition).map(ToOwned::to_owned)
 }
 
 /// Statements under which the table has the TTL of its rules.
@@ -100,7 +96,7 @@ mod tests {
             ),
             ("`TTL` String DEFAULT 'TTL x'", None),
         ] {
-            assert_eq!(column_ttl(text).as_deref(), expected, "{text}");
+            assert_eq!(ttl_of(text), expected, "{text}");
         }
     }
 }

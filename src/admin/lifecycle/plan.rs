@@ -186,21 +186,9 @@ fn hash(tables: &[TablePlan]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::holds::tests::hold;
     use super::*;
     use std::path::Path;
-
-    fn hold(partitions: &[&str]) -> Hold {
-        Hold {
-            id: "case".to_owned(),
-            database: "d".to_owned(),
-            table: "t".to_owned(),
-            partitions: partitions.iter().map(|one| (*one).to_owned()).collect(),
-            reason: String::new(),
-            until: String::new(),
-            actor: String::new(),
-            since: String::new(),
-        }
-    }
 
     fn planned(partition_key: &str, holds: Vec<Hold>) -> TablePlan {
         let text = "table: t\ndatabase: d\ntopics: [t]\norder_by: [time]\ncolumns: [{name: time, type: DateTime}, {name: e, type: String}]\n\

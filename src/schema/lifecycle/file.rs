@@ -102,29 +102,32 @@ pub(in crate::schema) fn resolve(
     let time_column = file.time_column.clone()?;
     let counts_days = time(&time_column, around, faults);
     let mut rules = Vec::new();
-    rules.extend(rule(file.delete_after, Action::Delete, "delete_after", faults));
+    rules.extend(rule(file.delete_after, Action::Delete, "lifecycle.delete_after", faults));
     moves(file, &mut rules, faults);
     for (index, one) in file.recompress.iter().flatten().enumerate() {
-        let at = format!("recompress[{index}]");
+        let at = format!("lifecycle.recompress[{index}]");
         let Some(codec) = &one.codec else { continue };
         match codec.parse::<Codec>() {
-            Ok(codec) => rules.extend(rule(one.after, Action::Recompress(codec), &at, faults)),
+            Ok(codec) => {
+                rules.extend(rule(one.after, Action::Recompress(codec), &format!("{at}.after"), faults))
+            }
             Err(error) => {
                 let text = error.to_string();
                 let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
-                faults.add(format!("lifecycle.{at}.codec"), message, hint);
+                faults.add(format!("{at}.codec"), message, hint);
             }
         }
     }
     for (index, one) in file.roll_up.iter().flatten().enumerate() {
-        roll_up(one, &format!("roll_up[{index}]"), around, faults);
+        let at = format!("lifecycle.roll_up[{index}]");
+        roll_up(one, &at, around, faults);
         let group_by = one.group_by.clone().unwrap_or_default();
         let set = one.set.iter().flatten().map(|(column, value)| (column.clone(), value.clone())).collect();
-        rules.extend(rule(one.after, Action::RollUp { group_by, set }, &format!("roll_up[{index}]"), faults));
+        rules.extend(rule(one.after, Action::RollUp { group_by, set }, &format!("{at}.after"), faults));
     }
     for (column, after) in file.clear.iter().flatten() {
-        let at = format!("clear.{column}");
-        clear(column, &time_column, around, faults);
+        let at = format!("lifecycle.clear.{column}");
+        clear((column, &at), &time_column, around, faults);
         rules.extend(rule(Some(*after), Action::Clear(column.clone()), &at, faults));
     }
     floor(file.min_retention, &rules, faults);
@@ -165,7 +168,6 @@ fn column<'a>(name: &str, at: &str, around: &Around<'a>, faults: &mut Faults) ->
 fn rule(after: Option<Span>, action: Action, at: &str, faults: &mut Faults) -> Option<Rule> {
     let after = after?;
     if after.0.is_zero() || after.0.subsec_nanos() != 0 {
-        let at = if at.contains('[') { format!("lifecycle.{at}.after") } else { format!("lifecycle.{at}") };
         faults.add(at, format!("{after} is no age"), "write whole seconds or more: `30d`, `12h`");
         return None;
     }
@@ -174,17 +176,17 @@ fn rule(after: Option<Span>, action: Action, at: &str, faults: &mut Faults) -> O
 
 fn moves(file: &LifecycleFile, rules: &mut Vec<Rule>, faults: &mut Faults) {
     for (index, one) in file.moves.iter().flatten().enumerate() {
-        let at = format!("move[{index}]");
+        let at = format!("lifecycle.move[{index}]");
         let action = match (&one.to_volume, &one.to_disk) {
             (Some(volume), None) => Action::MoveToVolume(volume.clone()),
             (None, Some(disk)) => Action::MoveToDisk(disk.clone()),
             _ => {
                 let hint = "write `{after: 7d, to_volume: cold}` or `{after: 7d, to_disk: s3}`";
-                faults.add(format!("lifecycle.{at}"), "it says not one place to move to", hint);
+                faults.add(at, "it says not one place to move to", hint);
                 continue;
             }
         };
-        rules.extend(rule(one.after, action, &at, faults));
+        rules.extend(rule(one.after, action, &format!("{at}.after"), faults));
     }
 }
 
@@ -194,13 +196,13 @@ fn roll_up(file: &RollUpFile, at: &str, around: &Around<'_>, faults: &mut Faults
     let order_by: Vec<String> = around.order_by.iter().map(squeezed).collect();
     if !order_by.starts_with(&group_by) {
         faults.add(
-            format!("lifecycle.{at}.group_by"),
+            format!("{at}.group_by"),
             "these are not the first columns of `order_by`, which ClickHouse demands",
             format!("write the beginning of [{}]", around.order_by.join(", ")),
         );
     }
     for (name, value) in file.set.iter().flatten() {
-        let place = format!("lifecycle.{at}.set.{name}");
+        let place = format!("{at}.set.{name}");
         column(name, &place, around, faults);
         if group_by.contains(name) {
             faults.add(&place, "rows of a group have the same value in it", "leave it out");
@@ -211,9 +213,8 @@ fn roll_up(file: &RollUpFile, at: &str, around: &Around<'_>, faults: &mut Faults
     }
 }
 
-fn clear(name: &str, time_column: &str, around: &Around<'_>, faults: &mut Faults) {
-    let at = format!("lifecycle.clear.{name}");
-    column(name, &at, around, faults);
+fn clear((name, at): (&str, &str), time_column: &str, around: &Around<'_>, faults: &mut Faults) {
+    column(name, at, around, faults);
     let in_key = around
         .order_by
         .iter()

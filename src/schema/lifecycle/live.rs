@@ -3,12 +3,12 @@
 //! Refuses to parse expressions: it knows quotes and brackets, so that a word inside of them is never taken for the
 //! beginning or the end.
 
-/// The TTL clause of an `engine_full`; none if the table has no TTL of its own.
-pub fn ttl_of(engine_full: &str) -> Option<&str> {
-    let begin = word_at(engine_full, "TTL", 0)?;
+/// The TTL clause of an `engine_full` or of a column's definition; none without one.
+pub fn ttl_of(definition: &str) -> Option<&str> {
+    let begin = word_at(definition, "TTL", 0)?;
     let from = begin + "TTL".len();
-    let to = word_at(engine_full, "SETTINGS", from).unwrap_or(engine_full.len());
-    engine_full.get(from..to).map(str::trim)
+    let to = word_at(definition, "SETTINGS", from).unwrap_or(definition.len());
+    definition.get(from..to).map(str::trim)
 }
 
 /// Where the word stands by itself, outside of quotes and brackets, from a place on.

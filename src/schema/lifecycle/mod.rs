@@ -12,7 +12,7 @@ pub(super) use file::{Around, LifecycleFile, resolve};
 pub use live::{plain, ttl_of};
 
 use super::codec::Codec;
-use super::print::{identifier, literal};
+use super::print::{literal, name_as_printed};
 use crate::units::Span;
 
 /// The rules of one table.
@@ -94,7 +94,7 @@ impl Lifecycle {
 
     /// The table's TTL; with a hold on the table without the rules that destroy data. None if nothing is left.
     pub fn table_ttl(&self, held: bool) -> Option<String> {
-        let time = identifier_if_needed(&self.time_column);
+        let time = name_as_printed(&self.time_column);
         let one = |rule: &Rule| {
             let due = self.due(&time, rule.after);
             Some(match &rule.action {
@@ -108,7 +108,7 @@ impl Lifecycle {
                 Action::RollUp { group_by, set } => {
                     let set: Vec<String> = set
                         .iter()
-                        .map(|(column, value)| format!("{} = {value}", identifier_if_needed(column)))
+                        .map(|(column, value)| format!("{} = {value}", name_as_printed(column)))
                         .collect();
                     format!("{due} GROUP BY {} SET {}", group_by.join(", "), set.join(", "))
                 }
@@ -122,15 +122,8 @@ impl Lifecycle {
     pub fn column_ttl(&self, column: &str, held: bool) -> Option<String> {
         let clears = |rule: &&Rule| matches!(&rule.action, Action::Clear(name) if name == column);
         let rule = self.rules.iter().find(clears).filter(|_| !held)?;
-        Some(self.due(&identifier_if_needed(&self.time_column), rule.after))
+        Some(self.due(&name_as_printed(&self.time_column), rule.after))
     }
-}
-
-/// Names without need for quotes are printed as the server prints them.
-fn identifier_if_needed(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if plain { name.to_owned() } else { identifier(name) }
 }
 
 fn interval(span: Span) -> String {
