@@ -59,12 +59,11 @@ pub struct Buffer {
     budget: Arc<Budget>,
 }
 
-/// A closed batch.
+/// What is known of a closed batch beside its rows.
 #[derive(Debug)]
 pub struct Sealed {
-    pub batch: RecordBatch,
     /// Once its rows are ordered by partition key: which row each was.
-    pub(super) rows: Option<Vec<u32>>,
+    pub(super) order: Option<Vec<u32>>,
     pub provenance: Provenance,
     /// Kafka timestamps of a sample of the rows, one in [`ROWS_PER_TIMESTAMP`].
     pub timestamps_ms: Vec<(Slot, i64)>,
@@ -72,7 +71,23 @@ pub struct Sealed {
     pub age_ms: u64,
     /// Bytes of the columns.
     pub bytes: usize,
-    _permit: Permit,
+    permit: Permit,
+}
+
+impl Sealed {
+    pub fn rows(&self) -> usize {
+        self.provenance.rows()
+    }
+
+    /// Tells the budget that the rows lie encoded, in so many bytes; with `None` that they are columns (again).
+    pub fn hold(&self, body_bytes: Option<usize>) {
+        self.permit.set(held(body_bytes.unwrap_or(self.bytes.saturating_mul(2)), &self.provenance));
+    }
+}
+
+/// Bytes to take from the budget for rows that lie in so many.
+fn held(bytes: usize, provenance: &Provenance) -> u64 {
+    u64::try_from(bytes.saturating_add(provenance.bytes())).unwrap_or(u64::MAX)
 }
 
 impl Buffer {
@@ -129,11 +144,10 @@ impl Buffer {
         (self.limits.age_max <= now.saturating_duration_since(opened)).then_some(Trigger::Age)
     }
 
-    /// Bytes to take from the budget. The columns count twice: for themselves, and for the encoded body
-    /// of about their size that stands beside them while they are sent.
+    /// Bytes to take from the budget. The columns count twice: for themselves, and for the body of at most about
+    /// their size that stands beside them while it is made.
     fn held(&self) -> u64 {
-        let bytes = self.columns.bytes().saturating_mul(2).saturating_add(self.provenance.bytes());
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+        held(self.columns.bytes().saturating_mul(2), &self.provenance)
     }
 
     /// When [`Buffer::tick`] will call for closing by age; `None` while empty.
@@ -143,21 +157,22 @@ impl Buffer {
 
     /// Closes the batch and starts an empty one. An error means that the columns do not agree with each
     /// other, which no input can cause; the rows are read again after a restart.
-    pub fn seal(&mut self, trigger: Trigger, now: Instant) -> Result<Sealed, columns::Error> {
+    pub fn seal(&mut self, trigger: Trigger, now: Instant) -> Result<(RecordBatch, Sealed), columns::Error> {
         let bytes = self.columns.bytes();
         let held = self.held();
-        let mut permit = std::mem::replace(&mut self.permit, self.budget.permit());
+        let permit = std::mem::replace(&mut self.permit, self.budget.permit());
         permit.set(held);
         let age = self.opened.take().map_or_else(Default::default, |at| now.saturating_duration_since(at));
-        Ok(Sealed {
-            batch: self.columns.finish()?,
-            rows: None,
+        let batch = self.columns.finish()?;
+        let sealed = Sealed {
+            order: None,
             provenance: std::mem::take(&mut self.provenance),
             timestamps_ms: std::mem::take(&mut self.timestamps_ms),
             trigger,
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             bytes,
-            _permit: permit,
-        })
+            permit,
+        };
+        Ok((batch, sealed))
     }
 }

@@ -54,7 +54,7 @@ impl Budget {
 
     /// A permit over no bytes yet.
     pub fn permit(self: &Arc<Self>) -> Permit {
-        Permit { budget: Arc::clone(self), bytes: 0 }
+        Permit { budget: Arc::clone(self), bytes: AtomicU64::new(0) }
     }
 }
 
@@ -62,18 +62,18 @@ impl Budget {
 #[derive(Debug)]
 pub struct Permit {
     budget: Arc<Budget>,
-    bytes: u64,
+    bytes: AtomicU64,
 }
 
 impl Permit {
     /// Makes the permit stand for this many bytes from now on.
-    pub fn set(&mut self, bytes: u64) {
-        if self.bytes < bytes {
-            self.budget.used.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+    pub fn set(&self, bytes: u64) {
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        if before < bytes {
+            self.budget.used.fetch_add(bytes - before, Ordering::Relaxed);
         } else {
-            self.budget.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            self.budget.used.fetch_sub(before - bytes, Ordering::Relaxed);
         }
-        self.bytes = bytes;
     }
 }
 
@@ -91,8 +91,8 @@ mod tests {
     fn permits_return_what_they_took() {
         let budget = Budget::new(320, 2);
         assert_eq!(budget.turn_bytes(), 10);
-        let mut a = budget.permit();
-        let mut b = budget.permit();
+        let a = budget.permit();
+        let b = budget.permit();
         a.set(200);
         b.set(81);
         assert!(budget.is_full(), "no room for the turns of both");

@@ -245,27 +245,31 @@ pub fn pieces(batch: &RecordBatch, by: &PartitionBy, keys_max: usize) -> Result<
 }
 
 impl Sealed {
-    /// Orders the rows into pieces of at most `keys_max` partition keys each, and gives where each ends; `None`
-    /// when they have no more than that already. Must be called before anything of the batch is sent, for
+    /// Orders the rows of its batch into pieces of at most `keys_max` partition keys each, and gives where each ends;
+    /// `None` when they have no more than that already. Must be called before anything of the batch is sent, for
     /// afterwards it never changes (invariant I3).
-    pub fn spread(&mut self, by: &PartitionBy, keys_max: usize) -> Result<Option<Vec<usize>>, ArrowError> {
-        let Some(spread) = pieces(&self.batch, by, keys_max)?.filter(|spread| 1 < spread.ends.len()) else {
+    pub fn spread(
+        &mut self,
+        batch: &RecordBatch,
+        by: &PartitionBy,
+        keys_max: usize,
+    ) -> Result<Option<(RecordBatch, Vec<usize>)>, ArrowError> {
+        let Some(spread) = pieces(batch, by, keys_max)?.filter(|spread| 1 < spread.ends.len()) else {
             return Ok(None);
         };
-        self.batch = spread.batch;
-        self.rows = Some(spread.rows);
-        Ok(Some(spread.ends))
+        self.order = Some(spread.rows);
+        Ok(Some((spread.batch, spread.ends)))
     }
 
     /// Whether the rows were ordered by partition key.
     pub fn is_spread(&self) -> bool {
-        self.rows.is_some()
+        self.order.is_some()
     }
 
     /// The record that became this row.
     pub fn locate(&self, row: usize) -> Option<(Slot, Offset)> {
-        let row = match &self.rows {
-            Some(rows) => *rows.get(row)? as usize,
+        let row = match &self.order {
+            Some(order) => *order.get(row)? as usize,
             None => row,
         };
         self.provenance.locate(row)

@@ -3,11 +3,12 @@
 //! Refuses to hold the block uncompressed beside the body: it passes through in chunks that stay in the
 //! core's own cache. The same batch always gives the same bytes (invariant I3).
 
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
 use super::config::{Compression, Format};
 use super::{arrow_stream, native};
@@ -30,28 +31,51 @@ pub struct Body {
     pub raw_bytes: u64,
 }
 
-/// Encodes the batch behind `head`, which is sent as it is.
+/// Encodes the batch behind `head`, which is sent as it is, and lets go of its columns on the way; a stream of Arrow
+/// can only do that at its end.
 ///
 /// # Errors
 /// A batch that does not fit its own schema.
 pub fn encode(
     head: &[u8],
-    batch: &RecordBatch,
+    batch: RecordBatch,
     (format, compression): (Format, Compression),
 ) -> Result<Body, native::Error> {
     // Room for all of it, which is given back, takes less than growing: that holds old and new at a time.
-    let room = Vec::with_capacity(head.len() + native::size_hint(batch) + FRAME_BYTES);
+    let room = Vec::with_capacity(head.len() + native::size_hint(&batch) + FRAME_BYTES);
     let mut encoder = Encoder::new(compression, room).map_err(native::Error::Compress)?;
     encoder.write_all(head).map_err(native::Error::Compress)?;
     let mut out = Out::new(&mut encoder);
     match format {
         Format::Native => native::write(batch, &mut out)?,
-        Format::ArrowStream => arrow_stream::write(batch, &mut out)?,
+        Format::ArrowStream => arrow_stream::write(&batch, &mut out)?,
     }
     let raw_bytes = out.finish().map_err(native::Error::Compress)?;
     let mut bytes = encoder.finish().map_err(native::Error::Compress)?;
     bytes.shrink_to_fit();
     Ok(Body { bytes: bytes.into(), raw_bytes })
+}
+
+/// The batch of this schema back out of a body of Native that begins with so many bytes of a head.
+///
+/// # Errors
+/// The body is not one that [`encode`] has made like that.
+pub fn decode(
+    body: &Bytes,
+    head_bytes: usize,
+    schema: &SchemaRef,
+    compression: Compression,
+) -> Result<RecordBatch, native::Error> {
+    let body = body.as_ref();
+    let source: Box<dyn Read> = match compression {
+        Compression::None => Box::new(body),
+        Compression::Lz4 => Box::new(FrameDecoder::new(body)),
+        Compression::Zstd => Box::new(zstd::Decoder::new(body).map_err(native::Error::Back)?),
+    };
+    let mut source = BufReader::with_capacity(CHUNK_BYTES, source);
+    let head = u64::try_from(head_bytes).unwrap_or(u64::MAX);
+    io::copy(&mut source.by_ref().take(head), &mut io::sink()).map_err(native::Error::Back)?;
+    native::read::read(&mut source, schema)
 }
 
 /// Compresses into memory. The checksum of a frame lets the server see a flipped bit, which the checksums of
@@ -240,12 +264,12 @@ mod tests {
             (batch(0..3, &long), true),
             (batch((0..200_000).map(|_| rand::random()), ""), false),
         ] {
-            let plain = encode(b"head\n", &batch, (Format::Native, Compression::None)).unwrap();
+            let plain = encode(b"head\n", batch.clone(), (Format::Native, Compression::None)).unwrap();
             let block = native::encode(&batch).unwrap();
             assert_eq!(plain.raw_bytes, u64::try_from(block.len()).unwrap());
             assert_eq!(plain.bytes, [b"head\n", block.as_ref()].concat());
             for compression in [Compression::Lz4, Compression::Zstd] {
-                let frame = encode(b"head\n", &batch, (Format::Native, compression)).unwrap();
+                let frame = encode(b"head\n", batch.clone(), (Format::Native, compression)).unwrap();
                 assert_eq!(frame.raw_bytes, plain.raw_bytes);
                 let most = if saves { plain.bytes.len() / 2 } else { plain.bytes.len() + FRAME_BYTES };
                 assert!(frame.bytes.len() <= most, "{compression:?}: {}", frame.bytes.len());
@@ -257,8 +281,9 @@ mod tests {
                     _ => zstd::Decoder::new(frame.bytes.as_ref()).unwrap().read_to_end(&mut back).unwrap(),
                 };
                 assert_eq!(back, plain.bytes, "{compression:?}");
+                assert_eq!(decode(&frame.bytes, 5, batch.schema_ref(), compression).unwrap(), batch);
                 assert_eq!(
-                    encode(b"head\n", &batch, (Format::Native, compression)).unwrap().bytes,
+                    encode(b"head\n", batch.clone(), (Format::Native, compression)).unwrap().bytes,
                     frame.bytes
                 );
             }

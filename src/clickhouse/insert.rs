@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
-use arrow_schema::Schema;
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
 use super::class::Class;
 use super::endpoint::Endpoint;
 use super::error::Error;
-use super::request::{DEADLINE_MESSAGE, Request};
+use super::payload::Payload;
+use super::request::{self, DEADLINE_MESSAGE, Request};
 use super::retry::Next;
 use super::settings::{self, Attempt, Known};
 use crate::telemetry::metrics::METRICS;
@@ -43,8 +42,8 @@ pub struct Insert {
     /// The database; the client's own if none.
     pub database: Option<String>,
     pub table: String,
-    /// The rows, with the type for the wire in each field's metadata.
-    pub batch: RecordBatch,
+    /// The rows, which are encoded the first time they are sent.
+    pub batch: Payload,
     /// The same for every try of the same rows, and for no others.
     pub token: String,
     /// Further settings; they win over those of the client.
@@ -67,7 +66,7 @@ impl Default for Insert {
         Insert {
             database: None,
             table: String::new(),
-            batch: RecordBatch::new_empty(Arc::new(Schema::empty())),
+            batch: Payload::default(),
             token: String::new(),
             settings: Vec::new(),
             begin_before: None,
@@ -97,6 +96,19 @@ pub struct Inserted {
 pub const BEGIN_MAX: Duration = Duration::from_secs(5);
 
 impl Client {
+    /// Encodes the rows as [`Client::insert`] does, if they are not yet, and lets go of their columns.
+    ///
+    /// # Errors
+    /// A batch that does not fit its own schema.
+    pub async fn encode(&self, insert: &Insert) -> Result<(), Error> {
+        self.request(insert).await.map(|_| ())
+    }
+
+    async fn request(&self, insert: &Insert) -> Result<Arc<Request>, Error> {
+        let encoding = (self.config().insert_format, self.config().compression);
+        insert.batch.request(request::statement(insert, encoding.0)?, encoding).await
+    }
+
     /// Writes the batch, and repeats it as its error asks for until the retry deadline or `give_up_at`.
     ///
     /// Not cancel-safe: a dropped call may or may not have written the rows. Call it again with the
@@ -107,12 +119,11 @@ impl Client {
     /// the insert's deadline that is [`Error::deadline_passed`].
     pub async fn insert(&self, insert: &Insert) -> Result<Inserted, Error> {
         self.check_open()?;
-        if insert.batch.num_rows() == 0 {
+        if insert.batch.rows() == 0 {
             let endpoint = String::new();
             return Ok(Inserted { attempts: 0, endpoint, bytes_raw: 0, duplicates_possible: false });
         }
-        let request =
-            Arc::new(Request::new(insert, (self.config().insert_format, self.config().compression)).await?);
+        let request = self.request(insert).await?;
         let _in_flight = InFlight::new(&insert.table);
         let unknown = AtomicBool::new(false);
         let classify = |error: &Error| note(insert, error, &unknown);
@@ -194,11 +205,11 @@ async fn send(endpoint: &Endpoint, insert: &Insert, request: &Request, end: Inst
     };
     let transport = endpoint.transport();
     let mut parameters = settings::of(transport.settings(), &known.settings, &attempt);
-    if let Some(bytes) = request.query_bytes_max {
+    if let Some(bytes) = request.query_bytes_max() {
         parameters.insert("max_query_size".to_owned(), bytes.to_string());
     }
-    if let Some(statement) = &request.statement {
-        parameters.insert("query".to_owned(), statement.clone());
+    if let Some(statement) = request.statement() {
+        parameters.insert("query".to_owned(), statement.to_owned());
     }
     let late = || Error::Timeout { endpoint: endpoint.name().to_owned(), after: timeout };
     let sent = timeout_at(end, transport.post(&parameters, request.body.clone())).await;

@@ -5,7 +5,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | one batch | [`Client::insert`], `body`, [`native::encode`], `request`, `settings`, `transport` |
+//! | one batch | [`Client::insert`], [`Payload`], `body`, [`native::encode`], `request`, `settings`, `transport` |
 //! | what stands behind a table, and what that allows to promise | [`Client::inspect`], [`level::judge`] |
 //! | what landed | [`Client::present`], [`Client::offsets`] |
 //! | statements and reads | [`Client::execute`], [`Client::query`] |
@@ -31,6 +31,7 @@ pub mod inspect;
 pub mod level;
 mod members;
 pub mod native;
+mod payload;
 pub mod pressure;
 mod query;
 pub mod readback;
@@ -59,6 +60,7 @@ pub use error::Error;
 pub use insert::{BEGIN_MAX, Insert, Inserted, Quorum};
 pub use inspect::Inspection;
 pub use level::{Conditions, Judgement, Level};
+pub use payload::Payload;
 pub use pressure::Pressure;
 pub use query::{Once, Params, ResultColumn, Rows};
 pub use readback::{Freshness, Place, Present};

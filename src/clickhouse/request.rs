@@ -4,11 +4,10 @@
 //! statement as quoted tokens (I11).
 
 use arrow_array::RecordBatch;
-use arrow_schema::Schema;
+use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
 
 use super::config::{Compression, Format};
-use super::error::Error;
 use super::insert::Insert;
 use super::{body, native, sql, transport};
 
@@ -25,45 +24,70 @@ const STATEMENT_BYTES_MAX: usize = 4096;
 const QUERY_BYTES_USUAL: usize = 128 * 1024;
 
 /// The parts of an insert that stay the same in every attempt.
+#[derive(Debug)]
 pub struct Request {
-    /// The statement, unless it is so long that it stands at the head of the body.
-    pub statement: Option<String>,
+    statement: String,
+    encoding: (Format, Compression),
+    /// Whether the statement stands at the head of the body, for the address is too short for it.
+    is_head: bool,
     /// Compressed as the client is configured.
     pub body: Bytes,
     /// Bytes of the rows before compression.
     pub bytes_raw: u64,
-    /// For a statement above what servers read by default.
-    pub query_bytes_max: Option<usize>,
 }
 
 impl Request {
-    /// Encodes and compresses on a thread where that holds up nobody.
+    /// Encodes and compresses; lets go of the batch on the way.
     ///
     /// # Errors
     /// A batch that does not fit its own schema.
-    pub async fn new(insert: &Insert, encoding: (Format, Compression)) -> Result<Request, Error> {
-        let (statement, batch) = (statement(insert, encoding.0)?, insert.batch.clone());
-        let encoding = tokio::task::spawn_blocking(move || encode(statement, &batch, encoding));
-        // Only the end of the runtime cancels it.
-        encoding.await.map_err(|_| Error::Closed)?
+    pub fn new(
+        statement: &str,
+        batch: RecordBatch,
+        encoding: (Format, Compression),
+    ) -> Result<Request, native::Error> {
+        let is_head = STATEMENT_BYTES_MAX < transport::encoded_len(statement);
+        let head = if is_head { head(statement) } else { String::new() };
+        let body = body::encode(head.as_bytes(), batch, encoding)?;
+        let statement = statement.to_owned();
+        Ok(Request { statement, encoding, is_head, body: body.bytes, bytes_raw: body.raw_bytes })
+    }
+
+    /// Whether it is what this statement sends in this encoding.
+    pub fn sends(&self, statement: &str, encoding: (Format, Compression)) -> bool {
+        self.encoding == encoding && self.statement == statement
+    }
+
+    /// The statement, where it goes in the address.
+    pub fn statement(&self) -> Option<&str> {
+        (!self.is_head).then_some(self.statement.as_str())
+    }
+
+    /// For a statement above what servers read by default.
+    pub fn query_bytes_max(&self) -> Option<usize> {
+        (QUERY_BYTES_USUAL < self.statement.len()).then(|| self.statement.len().saturating_mul(2))
+    }
+
+    /// The rows read back out of the body.
+    ///
+    /// # Errors
+    /// They were of another schema, or went as a stream of Arrow.
+    pub fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch, native::Error> {
+        let head_bytes = if self.is_head { head(&self.statement).len() } else { 0 };
+        body::decode(&self.body, head_bytes, schema, self.encoding.1)
     }
 }
 
-fn encode(statement: String, batch: &RecordBatch, encoding: (Format, Compression)) -> Result<Request, Error> {
-    let query_bytes_max = (QUERY_BYTES_USUAL < statement.len()).then(|| statement.len().saturating_mul(2));
-    let in_address = transport::encoded_len(&statement) <= STATEMENT_BYTES_MAX;
-    // At the head of the body the data begins on the next line.
-    let head = if in_address { String::new() } else { format!("{statement}\n") };
-    let body = body::encode(head.as_bytes(), batch, encoding)?;
-    let statement = in_address.then_some(statement);
-    Ok(Request { statement, body: body.bytes, bytes_raw: body.raw_bytes, query_bytes_max })
+/// At the head of the body the data begins on the next line.
+fn head(statement: &str) -> String {
+    format!("{statement}\n")
 }
 
 /// The INSERT. With a deadline the rows pass a condition that the server works out once, before the first
 /// row: it lets all of them through or throws.
-fn statement(insert: &Insert, format: Format) -> Result<String, Error> {
+pub fn statement(insert: &Insert, format: Format) -> Result<String, native::Error> {
     let format = format.name();
-    let schema = insert.batch.schema_ref();
+    let schema = insert.batch.schema();
     let columns: Vec<String> = schema.fields().iter().map(|f| sql::quote_identifier(f.name())).collect();
     let target = sql::qualified(insert.database.as_deref(), &insert.table);
     let head = format!("INSERT INTO {target} ({})", columns.join(", "));
@@ -105,7 +129,7 @@ mod tests {
         Insert {
             database: Some("d".to_owned()),
             table: "t".to_owned(),
-            batch: RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap(),
+            batch: RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap().into(),
             ..Insert::default()
         }
     }
@@ -121,15 +145,23 @@ mod tests {
         assert_eq!(statement(&late, Format::Native).unwrap(), text);
     }
 
-    #[tokio::test]
-    async fn a_long_statement_heads_the_body() {
-        let short = Request::new(&insert(1), (Format::Native, Compression::None)).await.unwrap();
-        assert!(short.statement.is_some() && short.query_bytes_max.is_none());
-        let long = Request::new(&insert(20_000), (Format::Native, Compression::None)).await.unwrap();
-        assert!(long.statement.is_none() && long.body.starts_with(b"INSERT INTO `d`.`t` (`c\\`0`, "));
-        assert!(long.query_bytes_max.is_some());
-        let data = native::encode(&insert(20_000).batch).unwrap();
+    #[test]
+    fn a_long_statement_heads_the_body() {
+        let request = |insert: &Insert| {
+            let statement = statement(insert, Format::Native).unwrap();
+            Request::new(&statement, insert.batch.columns().unwrap(), (Format::Native, Compression::None))
+                .unwrap()
+        };
+        let short = request(&insert(1));
+        assert!(short.statement().is_some() && short.query_bytes_max().is_none());
+        let insert = insert(20_000);
+        let long = request(&insert);
+        assert!(long.statement().is_none() && long.body.starts_with(b"INSERT INTO `d`.`t` (`c\\`0`, "));
+        assert!(long.query_bytes_max().is_some());
+        let batch = insert.batch.columns().unwrap();
+        let data = native::encode(&batch).unwrap();
         assert!(long.body.ends_with(&[b" FORMAT Native\n", data.as_ref()].concat()));
         assert_eq!(long.bytes_raw, u64::try_from(data.len()).unwrap());
+        assert_eq!(long.batch(batch.schema_ref()).unwrap(), batch);
     }
 }

@@ -49,7 +49,7 @@ fn insert() -> Insert {
     Insert {
         database: Some("d".to_owned()),
         table: "t".to_owned(),
-        batch: RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap(),
+        batch: RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap().into(),
         token: "token-1".to_owned(),
         ..Insert::default()
     }
@@ -249,6 +249,7 @@ async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address(
         (config.user, config.password) =
             ("ann".to_owned(), Some(crate::units::Secret::new("hunter2".to_owned())));
         let insert = Insert { query_id_prefix: Some("run-7".to_owned()), ..insert() };
+        let batch = insert.batch.columns().unwrap();
         Client::new(&config).unwrap().insert(&insert).await.unwrap();
         let request = fake.inserts().pop().unwrap();
         let length = request.body.len().to_string();
@@ -265,10 +266,7 @@ async fn the_request_is_whole_before_it_is_sent_and_names_nobody_in_its_address(
         assert!(!request.target.contains("ann") && !request.target.contains("hunter2"), "{}", request.target);
         assert!(request.parameter("query_id").unwrap().starts_with("run-7-"));
         assert_eq!(request.parameter("database"), Some("default"));
-        assert_eq!(
-            request.body,
-            body::encode(b"", &insert.batch, (Format::Native, compression)).unwrap().bytes
-        );
+        assert_eq!(request.body, body::encode(b"", batch, (Format::Native, compression)).unwrap().bytes);
     }
     let control =
         Config { password: Some(crate::units::Secret::new("a\nb".to_owned())), ..Config::default() };

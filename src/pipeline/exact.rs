@@ -106,8 +106,8 @@ impl Flusher {
 
     /// Inserts all of the range's rows under its own token.
     async fn insert_whole(&self, sending: &Sending<'_>, repeat: bool) -> Result<(), clickhouse::Error> {
-        let insert = Insert { repeat_doubtful: repeat, ..sending.insert(sending.batch(), 0) };
-        self.insert(&insert, sending.target).await.map(|_| ())
+        let insert = Insert { repeat_doubtful: repeat, ..sending.insert(0) };
+        self.insert_rows(insert, (sending.job, sending.target), sending.rows.clone()).await.map(|_| ())
     }
 
     /// Inserts what is not in the table until nothing is missing. The range's own token may have been kept
@@ -120,17 +120,16 @@ impl Flusher {
     ) -> Result<(), clickhouse::Error> {
         for repair in 0..REPAIRS_MAX {
             let Found::Some(present) = self.look(sending, place).await? else { return Ok(()) };
-            let is_whole = present.is_empty() && repair == 0 && !is_stale;
-            let (batch, number) = match is_whole {
-                true => (sending.batch(), 0),
-                false => (sending.missing(&present)?, repair + 1),
-            };
-            if !is_whole {
-                let (table, rows) = (&sending.target.table, batch.num_rows());
-                tracing::warn!(%table, range = %sending.planned.range, rows, "rows that are not there are put back");
-                METRICS.repaired_rows.with_label_values(&[table]).inc_by(rows as u64);
+            if present.is_empty() && repair == 0 && !is_stale {
+                self.insert_whole(sending, false).await?;
+                continue;
             }
-            let insert = Insert { repeat_doubtful: false, ..sending.insert(batch, number) };
+            let batch = sending.missing(&present).await?;
+            let (table, rows) = (&sending.target.table, batch.num_rows());
+            tracing::warn!(%table, range = %sending.planned.range, rows, "rows that are not there are put back");
+            METRICS.repaired_rows.with_label_values(&[table]).inc_by(rows as u64);
+            let batch = batch.into();
+            let insert = Insert { batch, repeat_doubtful: false, ..sending.insert(repair + 1) };
             self.insert(&insert, sending.target).await?;
         }
         match self.look(sending, place).await? {
@@ -170,10 +169,6 @@ impl Sending<'_> {
         self.exact.token_life.is_some_and(|life| life <= Duration::from_millis(age))
     }
 
-    fn batch(&self) -> RecordBatch {
-        self.job.sealed.batch.slice(self.rows.start, self.rows.len())
-    }
-
     fn token(&self, repair: u32) -> String {
         let names = (self.exact.group.as_str(), self.exact.name.as_str());
         let token = |source: &Source| {
@@ -187,11 +182,11 @@ impl Sending<'_> {
         format!("penstock-{}", self.token(0))
     }
 
-    fn insert(&self, batch: RecordBatch, repair: u32) -> Insert {
+    /// All of an insert of the range but its rows.
+    fn insert(&self, repair: u32) -> Insert {
         Insert {
             database: self.target.database.clone(),
             table: self.target.table.clone(),
-            batch,
             query_id_prefix: Some(self.query_id_prefix()),
             token: self.token(repair),
             begin_before: Some(self.lease.until.into()),
@@ -202,12 +197,13 @@ impl Sending<'_> {
     }
 
     /// The rows whose offsets are not among those present, which rise.
-    fn missing(&self, present: &[i64]) -> Result<RecordBatch, clickhouse::Error> {
+    async fn missing(&self, present: &[i64]) -> Result<RecordBatch, clickhouse::Error> {
         let is_missing = |row: usize| {
             self.job.offset_of(row).is_none_or(|offset| present.binary_search(&offset.0).is_err())
         };
         let mask: BooleanArray = self.rows.clone().map(|row| Some(is_missing(row))).collect();
-        filter_record_batch(&self.batch(), &mask)
+        let batch = self.job.payload.batch().await?.slice(self.rows.start, self.rows.len());
+        filter_record_batch(&batch, &mask)
             .map_err(|error| clickhouse::Error::Encode(clickhouse::native::Error::from(error)))
     }
 }

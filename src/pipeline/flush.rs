@@ -16,7 +16,7 @@ use super::partitions::Partitions;
 use super::pressure::Valve;
 use super::search::Search;
 use crate::batch::{PartitionBy, Sealed, Share, Slot};
-use crate::clickhouse::{self, Class, Freshness, Insert, Place, Quorum};
+use crate::clickhouse::{self, Class, Freshness, Insert, Payload, Place, Quorum};
 use crate::dead_letter::{Cause, DeadLetter, Sink};
 use crate::decode::Reason;
 use crate::delivery::plan::Lease;
@@ -48,6 +48,8 @@ pub struct Job {
     pub lane: usize,
     pub ticket: Ticket,
     pub sealed: Sealed,
+    /// Its rows, in the order that they are sent.
+    pub payload: Payload,
     pub sources: Vec<Source>,
     /// With `exactly_once`, the range that the task is about.
     pub planned: Option<PlannedRange>,
@@ -155,6 +157,15 @@ impl Job {
         self.sealed.locate(row).map(|(_, offset)| offset)
     }
 
+    /// Makes columns of the payload again if only a part of its rows goes: more parts will follow.
+    async fn unpack_for(&mut self, rows: &Range<usize>) -> Result<(), clickhouse::Error> {
+        if rows.len() < self.payload.rows() && self.payload.columns().is_none() {
+            self.payload = self.payload.batch().await?.into();
+            self.sealed.hold(None);
+        }
+        Ok(())
+    }
+
     fn position_of(&self, row: usize) -> Option<Position> {
         let (slot, offset) = self.sealed.locate(row)?;
         let source = self.sources.iter().find(|s| s.share.slot == slot)?.source.clone();
@@ -187,15 +198,20 @@ impl Flusher {
     /// Does the job's task. Not cancel-safe: a dropped insert may still land; the token makes it recognisable.
     pub async fn flush(&self, job: &mut Job, target: &Target) -> Flushed {
         match job.task.clone() {
-            Task::Insert(rows) => match (job.planned, &target.exact) {
-                (Some(planned), Some(exact)) => {
-                    self.insert_planned(job, target, (&planned, exact), rows).await
+            Task::Insert(rows) => {
+                if let Err(error) = job.unpack_for(&rows).await {
+                    return Flushed::Parked { reason: error.to_string() };
                 }
-                _ => {
-                    let rows = job.spread(target).unwrap_or(rows);
-                    self.insert_free(job, target, rows).await
+                match (job.planned, &target.exact) {
+                    (Some(planned), Some(exact)) => {
+                        self.insert_planned(job, target, (&planned, exact), rows).await
+                    }
+                    _ => {
+                        let rows = job.spread(target).unwrap_or(rows);
+                        self.insert_free(job, target, rows).await
+                    }
                 }
-            },
+            }
             Task::Bury(row, error) => match self.bury(job, target, row, &error).await {
                 Ok(()) => Flushed::Buried,
                 Err(error) => Flushed::Parked { reason: error.to_string() },
@@ -208,20 +224,38 @@ impl Flusher {
         // With the number of rows, so that a batch of the same range that holds other rows, since the table
         // file has changed meanwhile, is never taken for this one.
         let order = if job.sealed.is_spread() { " by key" } else { "" };
-        let part = format!("{}-{} of {}{order}", rows.start, rows.end, job.sealed.batch.num_rows());
+        let part = format!("{}-{} of {}{order}", rows.start, rows.end, job.sealed.rows());
         let ranges: Vec<_> = job.sources.iter().map(|s| (s.source.clone(), s.share.range)).collect();
         let insert = Insert {
             database: target.database.clone(),
             table: target.table.clone(),
-            batch: job.sealed.batch.slice(rows.start, rows.len()),
             token: token::token(&target.table, &ranges, &part),
             ..Insert::default()
         };
-        match self.insert(&insert, target).await {
+        match self.insert_rows(insert, (job, target), rows).await {
             Ok(_) => Flushed::Written,
             Err(error) if error.class() == Class::Data => Flushed::Refused(Arc::new(error)),
             Err(error) => Flushed::Parked { reason: error.to_string() },
         }
+    }
+
+    /// Inserts these rows of the job: all of them as they lie encoded from the first time on, or a part that is taken
+    /// out of them.
+    pub(super) async fn insert_rows(
+        &self,
+        insert: Insert,
+        (job, target): (&Job, &Target),
+        rows: Range<usize>,
+    ) -> Result<clickhouse::Inserted, clickhouse::Error> {
+        let is_whole = rows.len() == job.payload.rows();
+        let batch = match is_whole {
+            true => job.payload.clone(),
+            false => job.payload.batch().await?.slice(rows.start, rows.len()).into(),
+        };
+        let insert = Insert { batch, ..insert };
+        self.client.encode(&insert).await?;
+        job.sealed.hold(job.payload.body_bytes());
+        self.insert(&insert, target).await
     }
 
     /// One insert through the table's valve, between the places where it can be broken.

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow_array::RecordBatch;
+
 use super::flush::{Job, Target};
 use super::pace::Pace;
 use super::partitions::Partitions;
@@ -156,14 +158,14 @@ impl Lane {
         trigger: Trigger,
         next: Ticket,
         now: Instant,
-    ) -> Result<Option<(Ticket, Sealed)>, crate::columns::Error> {
+    ) -> Result<Option<(Ticket, RecordBatch, Sealed)>, crate::columns::Error> {
         let Some(open) = self.opens.get_mut(index).filter(|open| !open.buffer.is_empty()) else {
             return Ok(None);
         };
-        let sealed = open.buffer.seal(trigger, now)?;
+        let (batch, sealed) = open.buffer.seal(trigger, now)?;
         let labels = [self.name.as_str()];
         METRICS.flushes.with_label_values(&[labels[0], trigger.name()]).inc();
-        METRICS.batch_rows.with_label_values(&labels).observe(sealed.batch.num_rows() as f64);
+        METRICS.batch_rows.with_label_values(&labels).observe(sealed.rows() as f64);
         METRICS.batch_bytes.with_label_values(&labels).observe(sealed.bytes as f64);
         METRICS.batch_age.with_label_values(&labels).observe(sealed.age_ms as f64 / 1000.0);
         let ticket = std::mem::replace(&mut open.ticket, next);
@@ -175,7 +177,7 @@ impl Lane {
                 open.buffer = buffer;
             }
         }
-        Ok(Some((ticket, sealed)))
+        Ok(Some((ticket, batch, sealed)))
     }
 
     /// Queues a batch.

@@ -33,7 +33,7 @@ impl Letter {
         let labels = [&*record.position.source.topic, rejection.reason.code()];
         METRICS.schema_errors.with_label_values(&labels).inc();
         tracing::debug!(position = %record.position, %rejection, "record rejected");
-        let mut permit = budget.permit();
+        let permit = budget.permit();
         permit.set(u64::try_from(record.bytes()).unwrap_or(u64::MAX));
         let cause = Cause { reason: rejection.reason.code(), path: rejection.path, detail: rejection.detail };
         Letter { slot, ticket, record, cause, table: table.to_owned(), permit }

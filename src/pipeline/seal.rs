@@ -5,6 +5,8 @@
 
 use std::time::Instant;
 
+use arrow_array::RecordBatch;
+
 use super::flush::{Job, PlannedRange, Source, Task};
 use super::planning::Admission;
 use super::{Error, Line};
@@ -52,7 +54,7 @@ impl Line {
 
     fn seal_shared(&mut self, lane: usize, trigger: Trigger, now: Instant) -> Result<(), Error> {
         let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
-        if let Some((ticket, sealed)) = lane.seal(0, trigger, self.tickets.next(), now)? {
+        if let Some((ticket, batch, sealed)) = lane.seal(0, trigger, self.tickets.next(), now)? {
             let shares = sealed.provenance.shares().into_iter();
             let partitions = &self.partitions;
             let sources = shares
@@ -60,7 +62,7 @@ impl Line {
                     Some(Source { source: partitions.get(share.slot)?.source.clone(), share })
                 })
                 .collect();
-            lane.push(Job::new(lane.index, ticket, sealed, sources));
+            lane.push(Job::new(lane.index, ticket, (batch, sealed), sources));
         }
         Ok(())
     }
@@ -73,7 +75,7 @@ impl Line {
             return Ok(());
         }
         let sealed = lane.seal(owned.open, trigger, self.tickets.next(), now)?;
-        let rows = sealed.as_ref().map_or(0, |(_, sealed)| sealed.batch.num_rows());
+        let rows = sealed.as_ref().map_or(0, |(_, batch, _)| batch.num_rows());
         let planned = match planning.cut(rows) {
             Ok(Some(planned)) => planned,
             Ok(None) => return Ok(()),
@@ -89,11 +91,11 @@ impl Line {
             METRICS.replay_gone_records.with_label_values(&[&lane.name]).inc_by(u64::from(planned.gone));
         }
         match sealed {
-            Some((ticket, sealed)) => {
+            Some((ticket, batch, sealed)) => {
                 let share = sealed.provenance.shares().into_iter().next();
                 let source = owned.source.clone();
                 let sources = share.map(|share| Source { source, share }).into_iter().collect();
-                let mut job = Job::new(lane.index, ticket, sealed, sources);
+                let mut job = Job::new(lane.index, ticket, (batch, sealed), sources);
                 job.planned =
                     Some(PlannedRange { slot, lineage, range: planned.range, end: planned.range.next });
                 job.doubt = doubt;
@@ -158,12 +160,13 @@ impl Line {
 }
 
 impl Job {
-    fn new(lane: usize, ticket: Ticket, sealed: Sealed, sources: Vec<Source>) -> Job {
-        let task = Task::Insert(0..sealed.batch.num_rows());
+    fn new(lane: usize, ticket: Ticket, (batch, sealed): (RecordBatch, Sealed), sources: Vec<Source>) -> Job {
+        let task = Task::Insert(0..batch.num_rows());
         Job {
             lane,
             ticket,
             sealed,
+            payload: batch.into(),
             sources,
             planned: None,
             lease: None,

@@ -55,7 +55,7 @@ impl Job {
         if !matches!(flushed, Flushed::Refused(_)) {
             self.settle_task(partitions);
         }
-        let rows = self.sealed.batch.num_rows();
+        let rows = self.sealed.rows();
         let search = match (&mut self.search, flushed) {
             (None, Flushed::Refused(error)) => {
                 tracing::warn!(rows, %error, "batch refused for its data, looking for the rows");
@@ -108,19 +108,21 @@ impl Job {
     /// for one insert, and gives the rows of the first.
     pub fn spread(&mut self, target: &Target) -> Option<Range<usize>> {
         let by = target.partition_by.as_ref().filter(|_| self.parked == 0 && self.search.is_none())?;
-        let keys = by.keys(&self.sealed.batch)?;
+        let batch = self.payload.columns()?;
+        let keys = by.keys(&batch)?;
         METRICS.pressure.partition_keys.with_label_values(&[&target.table]).observe(keys as f64);
         if keys <= target.partition_keys_max {
             return None;
         }
-        let ends = match self.sealed.spread(by, target.partition_keys_max) {
-            Ok(ends) => ends?,
+        let (batch, ends) = match self.sealed.spread(&batch, by, target.partition_keys_max) {
+            Ok(spread) => spread?,
             // The server judges the batch as it is.
             Err(error) => {
                 tracing::error!(table = %target.table, %error, "the batch cannot be ordered by partition key");
                 return None;
             }
         };
+        self.payload = batch.into();
         let inserts_max = INSERTS_MAX.saturating_add(ends.len());
         let mut bisect = Bisect::pieces(ends, inserts_max);
         let Step::Insert(first) = bisect.step() else { return None };
@@ -165,10 +167,8 @@ impl Job {
     /// The offset at which the task's range ends; `None` at the end of the batch.
     fn task_end(&self) -> Option<Offset> {
         match &self.task {
-            Task::Bury(row, _) if row + 1 < self.sealed.batch.num_rows() => {
-                self.offset_of(*row).map(Offset::next)
-            }
-            Task::Insert(rows) if rows.end < self.sealed.batch.num_rows() => self.offset_of(rows.end),
+            Task::Bury(row, _) if row + 1 < self.sealed.rows() => self.offset_of(*row).map(Offset::next),
+            Task::Insert(rows) if rows.end < self.sealed.rows() => self.offset_of(rows.end),
             _ => None,
         }
     }

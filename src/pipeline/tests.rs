@@ -101,7 +101,7 @@ fn offsets_wait_for_batch_and_letter() {
     assert!(line.next_job(Instant::now()).is_none(), "two rows do not fill a batch of three");
     line.feed(0, 12, "{\"n\":3}");
     let job = line.next_job(Instant::now()).unwrap();
-    assert_eq!(job.sealed.batch.num_rows(), 3, "the rejected record left no row");
+    assert_eq!(job.sealed.rows(), 3, "the rejected record left no row");
     assert_eq!((line.low(0), line.low(1)), (None, None));
     line.settle(&job);
     assert_eq!((line.low(0), line.low(1)), (Some(11), Some(6)), "the letter holds offset 11 back");
@@ -138,11 +138,11 @@ fn a_parked_batch_comes_back_first_and_unchanged() {
     }
     let now = Instant::now();
     let job = line.next_job(now).unwrap();
-    let (ticket, batch) = (job.ticket, job.sealed.batch.clone());
+    let (ticket, batch) = (job.ticket, job.payload.columns().unwrap());
     line.lanes[0].park(job, "server down".to_owned(), now);
     assert!(line.next_job(now).is_none(), "the table rests");
     let again = line.next_job(now + Duration::from_secs(2)).unwrap();
-    assert_eq!((again.ticket, &again.sealed.batch), (ticket, &batch));
+    assert_eq!((again.ticket, &again.payload.columns().unwrap()), (ticket, &batch));
     assert!(line.next_job(now + Duration::from_secs(2)).is_none(), "one batch tries the table");
     line.lanes[0].done();
     assert!(line.next_job(now + Duration::from_secs(2)).is_some() && line.lanes[0].parked_reason().is_none());
@@ -234,7 +234,7 @@ fn a_planned_batch_is_sent_after_its_commit_and_cut_again_by_the_next_owner() {
     taker.commit(now);
     let again = taker.next_job(now).unwrap();
     assert_eq!(again.planned.unwrap().range, job.planned.unwrap().range);
-    assert_eq!(again.sealed.batch, job.sealed.batch);
+    assert_eq!(again.payload.columns(), job.payload.columns());
     assert!(again.doubt.is_some(), "the last owner may have sent it");
 
     assert!(matches!(line.flushed(&mut job, Flushed::Written), Outcome::Done));
@@ -320,8 +320,7 @@ fn records_deleted_before_they_were_read_are_sent_once_if_they_come_back() {
     let text = line.commit(now).snapshot.unwrap().text;
     let ranges = |line: &mut Line| {
         let jobs = std::iter::from_fn(|| line.next_job(now));
-        jobs.map(|job| (job.planned.unwrap().range.to_string(), job.sealed.batch.num_rows()))
-            .collect::<Vec<_>>()
+        jobs.map(|job| (job.planned.unwrap().range.to_string(), job.sealed.rows())).collect::<Vec<_>>()
     };
     let sent = [("[10, 12)".to_owned(), 2), ("[20, 23)".to_owned(), 3)];
     assert_eq!(ranges(&mut line), sent);
@@ -410,7 +409,7 @@ fn new_rules_begin_with_an_empty_batch() {
     line.lanes[0].renewal = Some(renewal());
     line.renew(now).unwrap();
     let job = line.next_job(now).unwrap();
-    assert_eq!((job.sealed.batch.num_rows(), job.sealed.trigger), (1, Trigger::Reload));
+    assert_eq!((job.sealed.rows(), job.sealed.trigger), (1, Trigger::Reload));
     line.feed(0, 1, "{\"n\":2}");
     line.feed(1, 0, "{\"n\":1}");
     assert_eq!((line.letters.len(), line.lanes[0].target.fingerprint), (1, 2));
@@ -444,8 +443,5 @@ fn new_rules_wait_until_what_a_former_owner_planned_is_cut_again() {
     let committed = line.commit(now).snapshot.unwrap();
     assert_eq!(Ledger::parse(&committed.text, committed.offset).unwrap().unwrap().fingerprint, 2);
     let job = line.next_job(now).unwrap();
-    assert_eq!(
-        (job.planned.unwrap().range.to_string().as_str(), job.sealed.batch.num_rows()),
-        ("[10, 13)", 3)
-    );
+    assert_eq!((job.planned.unwrap().range.to_string().as_str(), job.sealed.rows()), ("[10, 13)", 3));
 }

@@ -270,7 +270,7 @@ impl Worker {
                     self.ceilings.refused(&first.source.topic, dead_letters);
                 }
                 self.line.totals.dead_letters(dead_letters);
-                self.line.totals.rows(job.sealed.batch.num_rows().saturating_sub(dead_letters));
+                self.line.totals.rows(job.sealed.rows().saturating_sub(dead_letters));
                 report_written(&lane.name, &job, self.flusher.faults.unix_ms());
                 self.flusher.faults.point(Point::BatchSettled);
             }

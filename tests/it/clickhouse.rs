@@ -53,7 +53,7 @@ pub fn batch(columns: Vec<(&str, &str, ArrayRef)>) -> RecordBatch {
 
 pub fn into(table: &str, batch: RecordBatch) -> Insert {
     let token = format!("{table}-{}", batch.num_rows());
-    Insert { database: None, table: table.to_owned(), batch, token, ..Insert::default() }
+    Insert { table: table.to_owned(), batch: batch.into(), token, ..Insert::default() }
 }
 
 fn fixed<const N: usize>(values: [[u8; N]; 3]) -> ArrayRef {

@@ -40,7 +40,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Arc::new(schema),
         vec![Arc::new(UInt32Array::from(vec![1, 2])), Arc::new(StringArray::from(vec!["a", "b"]))],
     )?;
-    let insert = Insert { table: "t".to_owned(), batch, token: "load-17".to_owned(), ..Insert::default() };
+    let insert = Insert {
+        table: "t".to_owned(),
+        batch: batch.into(),
+        token: "load-17".to_owned(),
+        ..Insert::default()
+    };
     println!("{:?}", client.insert(&insert).await?);
 
     // Values travel beside the statement, never in it.

@@ -4,6 +4,8 @@
 //! The arrays are laid out for the wire already, so a column without nulls and offsets is one copy.
 //! The same batch always gives the same bytes, sliced or not (invariant I3).
 
+pub(super) mod read;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::ArrowPrimitiveType;
 use arrow_array::{Array, ArrayRef, ListArray, PrimitiveArray, RecordBatch, StringArray, StructArray};
@@ -31,12 +33,16 @@ pub enum Error {
     Mismatch { column: String, wire: String, arrow: DataType },
     #[error("column `{column}`: {text}")]
     Nulls { column: String, text: &'static str },
-    #[error("rows cannot be taken out of the batch: {0}")]
+    #[error("the batch cannot be made: {0}")]
     Select(#[from] arrow_schema::ArrowError),
     #[error("the batch cannot be written as an Arrow stream: {0}")]
     Stream(#[source] arrow_schema::ArrowError),
     #[error("the block cannot be compressed: {0}")]
     Compress(std::io::Error),
+    #[error("the block cannot be read back: {0}")]
+    Back(std::io::Error),
+    #[error("the batch could not be encoded before, and nothing of it is left to send")]
+    Broken,
 }
 
 /// Encodes the batch as one Native block: its columns in order, under the names of their fields.
@@ -46,28 +52,28 @@ pub enum Error {
 pub fn encode(batch: &RecordBatch) -> Result<Bytes, Error> {
     let mut block = Vec::with_capacity(size_hint(batch));
     let mut out = Out::new(&mut block);
-    write(batch, &mut out)?;
+    write(batch.clone(), &mut out)?;
     out.finish().map_err(Error::Compress)?;
     Ok(block.into())
 }
 
-/// The same, written piece by piece.
-pub(super) fn write(batch: &RecordBatch, out: &mut Out<'_>) -> Result<(), Error> {
-    let schema = batch.schema_ref();
-    out.varuint(batch.num_columns());
-    out.varuint(batch.num_rows());
-    for (field, array) in schema.fields().iter().zip(batch.columns()) {
+/// The same, written piece by piece; each column is let go of once it is written.
+pub(super) fn write(batch: RecordBatch, out: &mut Out<'_>) -> Result<(), Error> {
+    let (schema, columns, rows) = batch.into_parts();
+    out.varuint(columns.len());
+    out.varuint(rows);
+    for (field, array) in schema.fields().iter().zip(columns) {
         let wire = type_name(field)?;
         let ty = WireType::parse(wire).map_err(|text| Error::Type { column: field.name().clone(), text })?;
         out.text(field.name().as_bytes());
         out.text(wire.as_bytes());
         // A block without rows ends after the header of each column: no prefix and no data follow.
-        if batch.num_rows() == 0 {
+        if rows == 0 {
             continue;
         }
         let column = Column { name: field.name(), ty: &ty };
         column.prefix(out);
-        column.data(out, array)?;
+        column.data(out, &array)?;
     }
     Ok(())
 }
