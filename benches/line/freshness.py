@@ -21,8 +21,10 @@ from .topics import Load, create_tables, define, expect_once
 PARTITIONS = 4
 POLL_SECONDS = 0.02
 # Only rows that are younger are read by each poll; what is older counts as seen, so that nothing may take so long.
-WINDOW_MS = 10_000
+WINDOW_MS = 5_000
 READY_SECONDS = 30
+# More than any broker takes meanwhile.
+COUNT_MAX = 1_000_000_000
 DRAIN_SECONDS = 60
 PERCENTILES = (50.0, 99.0, 99.9)
 # The table is sorted by the time of producing, so that a poll reads no older rows.
@@ -104,45 +106,81 @@ def await_ready(config: Config, process: Process) -> None:
     raise Failure("penstock is not ready")
 
 
-def produce(config: Config, topic: str, rate: int, count: int) -> list[str]:
-    options = ("--count", count, "--rate", rate, "--seed", count, "--topic", topic, "--partitions", PARTITIONS)
-    return penstock(config, "--output", "json", "generate", "clicks", *options)
+def produce(config: Config, topic: str, count: int, rate: int | None) -> list[str]:
+    """`rate` in messages a second; as fast as the broker takes them without one."""
+    options = ("--count", count, "--seed", count, "--topic", topic, "--partitions", PARTITIONS)
+    return penstock(config, "--output", "json", "generate", "clicks", *options, *(("--rate", rate) if rate else ()))
+
+
+class Live:
+    """Penstock over a topic of its own that is being filled, and a reader of the table."""
+
+    def __init__(self, bench: Bench, name: str, options: tuple[str, ...]) -> None:
+        self.bench, self.name = bench, name
+        self.load = define(bench, name, CLICK, extra=PRODUCED, order=ORDER)
+        self.config = bench.config(self.load.folder, list(self.load.tables), new_group())
+        create_tables(bench, self.load)
+        # One message, so that the topic is there before penstock asks for it.
+        must(produce(self.config, name, 1, None))
+        self.process = Process(bench, self.config, "run", *EXACT, *options)
+        self.producer: subprocess.Popen | None = None
+        self.reader = Reader(bench, name)
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.kill()
+        if self.producer is not None and self.producer.poll() is None:
+            self.producer.kill()
+            self.producer.wait()
+
+    def begin(self, count: int, rate: int | None) -> None:
+        await_ready(self.config, self.process)
+        self.producer = subprocess.Popen(produce(self.config, self.name, count, rate), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    def poll(self) -> int:
+        """Reads as users do, and gives how many rows are there."""
+        if self.process.ended() or (self.producer is not None and self.producer.poll()):
+            raise Failure(f"freshness: {self.bench.rows_visible()} rows were visible when penstock or the producer ended")
+        self.reader.poll()
+        time.sleep(POLL_SECONDS)
+        return self.bench.rows_visible()
+
+
+def maximum(bench: Bench, name: str, seconds: int, warm_seconds: int) -> int:
+    """Rows a second that become visible while messages are produced as fast as the broker takes them."""
+    with Live(bench, name, ()) as live:
+        live.begin(COUNT_MAX, None)
+        marks: list[tuple[float, int]] = []
+        for until in (warm_seconds, seconds):
+            end = time.monotonic() + until
+            while time.monotonic() < end:
+                live.poll()
+            visible = live.poll()
+            marks.append((time.monotonic(), visible))
+    (start, before), (end, after) = marks
+    return round((after - before) / (end - start))
 
 
 def run(bench: Bench, name: str, rate: int, seconds: int, warm_seconds: int, options: tuple[str, ...] = ()) -> dict:
     """At `rate` messages a second for so many seconds, after others at the same rate that do not count."""
-    load = define(bench, name, CLICK, extra=PRODUCED, order=ORDER)
-    config = bench.config(load.folder, list(load.tables), new_group())
-    create_tables(bench, load)
-    # One message, so that the topic is there before penstock asks for it.
-    must(produce(config, name, rate, 1))
-    process = Process(bench, config, "run", *EXACT, *options)
-    producer = None
-    try:
-        await_ready(config, process)
-        reader = Reader(bench, name)
-        count = rate * (warm_seconds + seconds)
-        began_ms, began = time.time() * 1000, time.monotonic()
-        producer = subprocess.Popen(produce(config, name, rate, count), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        deadline = began + warm_seconds + seconds + DRAIN_SECONDS
-        while bench.rows_visible() < count + 1:
-            if process.ended() or deadline < time.monotonic() or producer.poll():
-                raise Failure(f"freshness: {bench.rows_visible()} rows were visible of {count + 1}")
-            reader.poll()
-            time.sleep(POLL_SECONDS)
-        reader.poll()
-        took = json.loads(producer.communicate()[0])["seconds"]
-        told = counters(config)
-        process.child.terminate()
-        usage = process.ended(wait=True)
-    finally:
-        process.kill()
-        if producer is not None and producer.poll() is None:
-            producer.kill()
-            producer.wait()
-    expect_once(bench, Load(name, load.tables, load.folder, PARTITIONS, count + 1, 0))
-    figures = evaluate(reader, int(began_ms) + warm_seconds * 1000)
-    intervals = [after[0] - before[0] for before, after in zip(reader.polls, reader.polls[1:])]
+    count = rate * (warm_seconds + seconds)
+    with Live(bench, name, options) as live:
+        began_ms, deadline = time.time() * 1000, time.monotonic() + READY_SECONDS + warm_seconds + seconds + DRAIN_SECONDS
+        live.begin(count, rate)
+        while (visible := live.poll()) < count + 1:
+            if deadline < time.monotonic():
+                raise Failure(f"freshness: {visible} rows were visible of {count + 1}")
+        live.reader.poll()
+        took = json.loads(live.producer.communicate()[0])["seconds"]
+        told = counters(live.config)
+        live.process.child.terminate()
+        usage = live.process.ended(wait=True)
+    expect_once(bench, Load(name, live.load.tables, live.load.folder, PARTITIONS, count + 1, 0))
+    figures = evaluate(live.reader, int(began_ms) + warm_seconds * 1000)
+    polls = live.reader.polls
+    intervals = [after[0] - before[0] for before, after in zip(polls, polls[1:])]
     return {
         "rate": rate,
         "rate_reached": round(count / took),

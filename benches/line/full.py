@@ -51,10 +51,9 @@ def measure(bench: Bench, size: Size, whole: bool) -> None:
     load = publish(bench, "clicks", size.compare_count)
     measurements = {**compare.systems(bench, load, CONSUMERS), "engine, 1 consumer": lambda: engine.run(bench, load, 1)}
     found = compare.rounds(measurements, size.compare_rounds)
-    rate = compare.best_rate(found["penstock"]) // 2
     results = {
         "compare": found,
-        "freshness": fresh(bench, rate, size),
+        "freshness": fresh(bench, size),
         "memory": memory.run(bench, size.backlog_count, size.backlog_rounds),
         "growth": growth.run(bench, size.growth_count, size.growth_rounds),
     }
@@ -89,11 +88,13 @@ def conclude(results: dict) -> None:
     say(f"{path}")
 
 
-def fresh(bench: Bench, rate: int, size: Size) -> dict:
+def fresh(bench: Bench, size: Size) -> dict:
+    maximum = freshness.maximum(bench, "fresh_maximum", size.fresh_seconds // 2, size.warm_seconds)
+    say(f"with a producer and a reader beside it at most {maximum:,} rows/s")
     found = {}
     for name, options in (("default", ()), ("100 ms", ("--set", "batch.age_max=100ms"))):
         topic = f"fresh_{len(found)}"
-        found[name] = freshness.run(bench, topic, rate, size.fresh_seconds, size.warm_seconds, options)
+        found[name] = freshness.run(bench, topic, maximum // 2, size.fresh_seconds, size.warm_seconds, options)
         told = ", ".join(f"{key} {found[name][key]}" for key in ("rate_reached", "p50_ms", "p99_ms", "p99.9_ms", "max_ms"))
         say(f"freshness, batch age {name}: {told}")
     return found

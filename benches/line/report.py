@@ -123,7 +123,7 @@ def fresh(found: dict) -> str:
     )
     return (
         f"### Freshness\n\nFrom Kafka's timestamp of a message to the first answer that has its row, at {rate:,} events a second, "
-        f"half of what was reached above, into {found['default']['partitions']} partitions. The table was asked every {polls} ms, which "
+        f"half of what became visible a second while a producer filled the topic as fast as it could and a reader asked all the time, into {found['default']['partitions']} partitions. The table was asked every {polls} ms, which "
         "is in the figures.\n\n"
         + table(["batch age", "events/s", "p50, ms", "p99, ms", "p99.9, ms", "most, ms", "events"], rows)
         + (short if late else "")

@@ -36,7 +36,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            rows_max: 100_000,
+            rows_max: 250_000,
             bytes_max: ByteSize::mib(32),
             age_max: Span::millis(750),
             in_flight_max: 4,
