@@ -22,6 +22,9 @@ use crate::record::{Offset, OwnedRecord, Partition, Position, TopicPartition};
 
 pub(super) const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Between two looks for a topic that was just created.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// What a topic is expected to be there for, which decides how its absence is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -38,13 +41,13 @@ pub fn check_topics(config: &Config, topics: &[(String, Purpose)]) -> Result<(),
     Ok(())
 }
 
-/// The partitions of a topic; there is at least one. Blocks up to ten seconds.
 /// How many partitions a topic has. Blocks up to ten seconds.
 pub fn partition_count(config: &Config, topic: &str) -> Result<u64, Error> {
     let probe: BaseConsumer = client::probe(config).create().map_err(Error::Create)?;
     Ok(partitions(&probe, config, topic, Purpose::Source)?.len() as u64)
 }
 
+/// The partitions of a topic; there is at least one. Blocks up to ten seconds.
 pub(super) fn partitions(
     probe: &BaseConsumer,
     config: &Config,
@@ -111,7 +114,8 @@ pub fn topics(config: &Config) -> Result<Vec<String>, Error> {
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
-/// Creates a topic unless it exists. `partitions` counts from 1. Cancel-safe; the broker may still do it.
+/// Creates a topic unless it exists, and waits up to ten seconds until brokers tell of it. `partitions` counts from 1.
+/// Cancel-safe; the broker may still do it.
 pub async fn create_topic(config: &Config, topic: &str, partitions: i32) -> Result<(), Error> {
     let admin: AdminClient<DefaultClientContext> = client::probe(config).create().map_err(Error::Create)?;
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
@@ -123,7 +127,26 @@ pub async fn create_topic(config: &Config, topic: &str, partitions: i32) -> Resu
             operation: "creating the topic",
             source: rdkafka::error::KafkaError::AdminOp(code),
         }),
-        _ => Ok(()),
+        _ => {
+            let topic = topic.to_owned();
+            // It is created all the same; whoever needs it says if it is not there.
+            let _ = tokio::task::spawn_blocking(move || await_topic(&admin, &topic)).await;
+            Ok(())
+        }
+    }
+}
+
+/// The controller answers before the brokers that are asked for topics know of a new one.
+fn await_topic(admin: &AdminClient<DefaultClientContext>, topic: &str) {
+    let deadline = Instant::now() + METADATA_TIMEOUT;
+    let is_known = || {
+        let metadata = admin.inner().fetch_metadata(Some(topic), METADATA_TIMEOUT);
+        metadata.is_ok_and(|all| {
+            all.topics().iter().any(|found| found.error().is_none() && !found.partitions().is_empty())
+        })
+    };
+    while Instant::now() < deadline && !is_known() {
+        std::thread::sleep(LOOK_INTERVAL);
     }
 }
 
