@@ -12,7 +12,8 @@ RUN apt-get update \
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin penstock && dev/image /rootfs
+    cargo build --profile dist --locked --bin penstock \
+    && dev/image --penstock target/dist/penstock /rootfs
 
 FROM scratch
 LABEL org.opencontainers.image.title="penstock" \

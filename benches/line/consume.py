@@ -6,14 +6,14 @@ import json
 import subprocess
 from functools import cache
 
-from .servers import ROOT, Bench, Failure, must
+from .servers import PROFILE, ROOT, Bench, Failure, must
 from .topics import Load
 
 
 @cache
 def program() -> str:
     """Builds it, if need be, and gives where it lies."""
-    command = ["cargo", "build", "--release", "--locked", "--bench", "consume", "--message-format=json-render-diagnostics"]
+    command = ["cargo", "build", "--profile", PROFILE, "--locked", "--bench", "consume", "--message-format=json-render-diagnostics"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise Failure("benches/consume.rs was not built")

@@ -34,6 +34,10 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - BEGAN:6.1f} s] {text}", file=sys.stderr, flush=True)
 
 
+# The build that is measured.
+PROFILE = os.environ.get("PENSTOCK_BENCH_PROFILE") or "release"
+
+
 def target() -> Path:
     return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 
@@ -121,7 +125,7 @@ class Bench:
 
 
 def binary() -> Path:
-    found = target() / "release" / "penstock"
+    found = target() / PROFILE / "penstock"
     if not found.is_file():
         raise Failure(f"{found} is missing\nhint: run it by make, which builds it first")
     return found
