@@ -9,6 +9,7 @@ pub mod care;
 pub mod command;
 mod config;
 pub mod desk;
+pub mod desks;
 pub mod erase;
 pub mod http;
 pub mod jobs;

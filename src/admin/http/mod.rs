@@ -9,21 +9,24 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `jobs`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `jobs`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | connections | `server`, `secure` |
 
 mod asked;
 mod audit;
+mod erasures;
 mod guard;
 mod jobs;
+mod lifecycle;
 mod migrations;
 mod openapi;
 mod problem;
 mod routes;
 mod secure;
 mod server;
+mod tables;
 mod tokens;
 
 use std::sync::Arc;
@@ -34,6 +37,7 @@ pub use server::{Error, Server};
 use super::access::{Access, Failures};
 use super::audit::{Chain, Trail};
 use super::config::Config;
+use super::desks::Desks;
 use super::jobs::Jobs;
 use super::migrate::Migrator;
 
@@ -44,6 +48,7 @@ pub struct Parts {
     pub trail: Trail,
     pub chain: Arc<Chain>,
     pub migrator: Migrator,
+    pub desks: Desks,
 }
 
 /// The same, shared by all requests.
@@ -55,11 +60,12 @@ struct Surface {
     chain: Arc<Chain>,
     jobs: Jobs,
     migrator: Migrator,
+    desks: Desks,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator } = parts;
+        let Parts { config, access, trail, chain, migrator, desks } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             jobs: Jobs::new(&config.jobs),
@@ -68,6 +74,7 @@ impl Surface {
             trail,
             chain,
             migrator,
+            desks,
         }
     }
 }

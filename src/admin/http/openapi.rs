@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
-use super::routes::{self, Route};
+use super::routes::{self, Kind, Route};
 use crate::admin::jobs::Job;
 
 /// Any object; what it says of itself is in it.
@@ -123,9 +123,9 @@ fn parameters(route: &Route) -> Vec<Value> {
     let left_open = route.path.split('{').nth(1).and_then(|rest| rest.split('}').next());
     let in_path = left_open
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
-    let in_query = route.parameters().map(|one| {
-        json!({ "name": one.name, "in": "query", "description": one.about, "schema": { "type": one.kind } })
-    });
+    let in_query = route.parameters().map(
+        |one| json!({ "name": one.name, "in": "query", "description": one.about, "schema": kind(one.kind) }),
+    );
     let key = route.is_job().then(|| {
         json!({
             "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "maxLength": 200 },
@@ -133,6 +133,16 @@ fn parameters(route: &Route) -> Vec<Value> {
         })
     });
     in_path.into_iter().chain(in_query).chain(key).collect()
+}
+
+fn kind(kind: Kind) -> Value {
+    match kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Names => json!({ "type": "string", "description": "Names, parted by commas" }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Number { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::OneOf(all) => json!({ "type": "string", "enum": all }),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::admin::{access, command, jobs, migrate};
+use crate::admin::{access, care, command, desk, erase, jobs, lifecycle, migrate};
+use crate::clickhouse;
 
 /// A problem, as `application/problem+json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -125,10 +126,8 @@ impl From<migrate::Error> for Problem {
                 let E::Command(error) = error else { return Problem::bad("") };
                 return error.into();
             }
-            E::ClickHouse(error) if error.is_unreachable() => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unreachable")
-            }
-            E::ClickHouse(_) | E::Answer(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
+            E::ClickHouse(error) => return server(error),
+            E::Answer(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
             E::NoMigration(_) => (StatusCode::NOT_FOUND, "no_migration"),
             E::PlanDiffers { .. } => (StatusCode::CONFLICT, "plan_differs"),
             E::Locked { .. } => (StatusCode::CONFLICT, "locked"),
@@ -146,6 +145,88 @@ impl From<migrate::Error> for Problem {
             E::Statement { .. } | E::NotVerified { .. } | E::Shadow { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "statement")
             }
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+/// What ClickHouse said.
+fn server(error: &clickhouse::Error) -> Problem {
+    let (status, code) = match error.is_unreachable() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
+        false => (StatusCode::BAD_GATEWAY, "clickhouse"),
+    };
+    let text = told(error);
+    match text.contains("hint: ") {
+        true => Problem::new(status, code, &text),
+        false => Problem::new(status, code, &format!("{text}\nhint: {}", error.hint())),
+    }
+}
+
+impl From<desk::Error> for Problem {
+    fn from(error: desk::Error) -> Self {
+        use desk::Error as E;
+        let (status, code) = match &error {
+            E::ClickHouse(error) => return server(error),
+            E::NoEndpoint(..) => (StatusCode::UNPROCESSABLE_ENTITY, "no_endpoint"),
+            E::NoTable(_) => (StatusCode::NOT_FOUND, "no_table"),
+            E::StillRunning { .. } => (StatusCode::GATEWAY_TIMEOUT, "still_running"),
+            E::Disk { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
+            E::Cancelled(_) => (StatusCode::CONFLICT, "cancelled"),
+            E::Answer(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<care::Error> for Problem {
+    fn from(error: care::Error) -> Self {
+        use care::Error as E;
+        let (status, code) = match error {
+            E::Desk(error) => return error.into(),
+            E::Command(error) => return error.into(),
+            E::NoPartition { .. } => (StatusCode::NOT_FOUND, "no_partition"),
+            E::NoColumn { .. } => (StatusCode::NOT_FOUND, "no_column"),
+            E::NoParts { .. } | E::NoTarget => (StatusCode::UNPROCESSABLE_ENTITY, "no_parts"),
+            E::NoSample => (StatusCode::CONFLICT, "no_sample"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<lifecycle::Error> for Problem {
+    fn from(error: lifecycle::Error) -> Self {
+        use lifecycle::Error as E;
+        let (status, code) = match error {
+            E::Desk(error) => return error.into(),
+            E::Command(error) => return error.into(),
+            E::Files(_) | E::Floor { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "table_files"),
+            E::NoTableFile(_) | E::NoRules(_) => (StatusCode::NOT_FOUND, "no_rules"),
+            E::PlanDiffers { .. } => (StatusCode::CONFLICT, "plan_differs"),
+            E::Drifted(_) => (StatusCode::CONFLICT, "drifted"),
+            E::NoPartition { .. } => (StatusCode::NOT_FOUND, "no_partition"),
+            E::Held { .. } => (StatusCode::CONFLICT, "held"),
+            E::HoldExists(_) => (StatusCode::CONFLICT, "hold_exists"),
+            E::NoHold(_) => (StatusCode::NOT_FOUND, "no_hold"),
+            E::HoldOver(_) => (StatusCode::UNPROCESSABLE_ENTITY, "hold_over"),
+            E::ForeignTtl { .. } => (StatusCode::CONFLICT, "foreign_ttl"),
+            E::TooLarge { .. } => (StatusCode::CONFLICT, "too_large_to_drop"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<erase::Error> for Problem {
+    fn from(error: erase::Error) -> Self {
+        use erase::Error as E;
+        let (status, code) = match error {
+            E::Desk(error) => return error.into(),
+            E::Command(error) => return error.into(),
+            E::Lifecycle(error) => return error.into(),
+            E::NoTable(_) => (StatusCode::NOT_FOUND, "no_table"),
+            E::NoValue { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_value"),
+            E::Held { .. } => (StatusCode::CONFLICT, "held"),
+            E::Left { .. } => (StatusCode::CONFLICT, "left"),
         };
         Problem::new(status, code, &told(&error))
     }

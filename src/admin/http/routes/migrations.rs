@@ -2,15 +2,18 @@
 //!
 //! Refuses to know how they are done: `http::migrations` does.
 
-use super::{Changes, Parameter, Route, job, look, shape};
+use super::{Changes, Kind, Parameter, Route, job, look, shape};
 use crate::admin::command::Permission as P;
 use crate::admin::http::migrations::{self, Baseline, Down, Findings, Marked, Repair, Up};
 use crate::admin::migrate::{Drift, Planned, Report, Status};
 
 const TO: Parameter =
-    Parameter { name: "to", about: "Only up to this version, or down to it", kind: "string" };
-const DIRECTION: Parameter =
-    Parameter { name: "direction", about: "up, which it is without it, or down", kind: "string" };
+    Parameter { name: "to", about: "Only up to this version, or down to it", kind: Kind::Text };
+const DIRECTION: Parameter = Parameter {
+    name: "direction",
+    about: "up, which it is without it, or down; then with `to`",
+    kind: Kind::OneOf(&["up", "down"]),
+};
 
 pub const ROUTES: &[Route] = &[
     Route {

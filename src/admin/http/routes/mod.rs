@@ -5,7 +5,9 @@
 
 mod access;
 mod jobs;
+mod lifecycle;
 mod migrations;
+mod tables;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,14 +19,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::asked::Asked;
+use super::asked::{Asked, LIMIT_MAX};
 use super::problem::Problem;
 use super::{Surface, guard};
 use crate::admin::access::matrix;
 use crate::admin::command::Permission as P;
 
 /// The rows of every area.
-const AREAS: &[&[Route]] = &[migrations::ROUTES, jobs::ROUTES, access::ROUTES];
+const AREAS: &[&[Route]] =
+    &[migrations::ROUTES, tables::ROUTES, lifecycle::ROUTES, jobs::ROUTES, access::ROUTES];
 
 /// Every route there is.
 pub fn all() -> impl Iterator<Item = &'static Route> {
@@ -56,13 +59,37 @@ type Doing<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + '
 pub struct Parameter {
     pub name: &'static str,
     pub about: &'static str,
-    /// A JSON type.
-    pub kind: &'static str,
+    pub kind: Kind,
 }
 
-const LIMIT: Parameter = Parameter { name: "limit", about: "At most so many, 1 to 1000", kind: "integer" };
+/// What a parameter of the query may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Text,
+    /// Names, parted by commas.
+    Names,
+    Flag,
+    Number {
+        min: u32,
+        max: u32,
+    },
+    OneOf(&'static [&'static str]),
+}
+
+const LIMIT: Parameter = Parameter {
+    name: "limit",
+    about: "At most so many; 100 without it",
+    kind: Kind::Number { min: 1, max: LIMIT_MAX },
+};
 const DRY_RUN: Parameter =
-    Parameter { name: "dry_run", about: "true says what would be done, and does nothing", kind: "boolean" };
+    Parameter { name: "dry_run", about: "true says what would be done, and does nothing", kind: Kind::Flag };
+const ENDPOINT: Parameter = Parameter {
+    name: "endpoint",
+    about: "Endpoint to work on, as host:port; the first without it",
+    kind: Kind::Text,
+};
+const TABLES: Parameter =
+    Parameter { name: "tables", about: "Only these tables; all without any", kind: Kind::Names };
 
 type Shape = fn(&mut SchemaGenerator) -> Schema;
 
