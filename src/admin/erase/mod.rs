@@ -110,7 +110,8 @@ impl Eraser {
     pub async fn count(&self, subject: &Subject) -> Result<Erased, Error> {
         let (mut tables, mut digests) = (Vec::new(), Vec::new());
         for table in self.declaring(subject)? {
-            digests.push(self.digest(table, subject)?);
+            let value = self.value(table, subject)?;
+            digests.push(hex(&Seed::new(&subject.column).digest(value.as_bytes())));
             tables.push(self.found(table, subject).await?);
         }
         digests.sort();
@@ -118,16 +119,15 @@ impl Eraser {
         Ok(Erased { id: String::new(), digests, tables })
     }
 
-    /// The one that the line makes of the value in a record of this table.
-    fn digest(&self, table: &Table, subject: &Subject) -> Result<String, Error> {
+    /// As the column's type spells it: so the line finds it in records, and the server in rows.
+    fn value(&self, table: &Table, subject: &Subject) -> Result<String, Error> {
         let ty = column_type(table, subject);
         let none = || Error::NoValue {
             table: self.lifecycles.name(table),
             column: subject.column.clone(),
             ty: ty.clone(),
         };
-        let value = canonical(&ty, &subject.value).ok_or_else(none)?;
-        Ok(hex(&Seed::new(&subject.column).digest(value.as_bytes())))
+        canonical(&ty, &subject.value).ok_or_else(none)
     }
 
     /// Deletes the rows of the subject and looks that none is left.
@@ -184,7 +184,7 @@ impl Eraser {
             true => format!("DELETE FROM {place} IN PARTITION ID {id} WHERE {condition}"),
             false => format!("ALTER TABLE {place} DELETE IN PARTITION ID {id} WHERE {condition}"),
         };
-        let params = [("value", json!(request.subject.value))];
+        let params = [("value", json!(self.value(table, &request.subject)?))];
         let settings = [("lightweight_deletes_sync", "2")];
         let timeout = self.lifecycles.timeout();
         Ok(self.lifecycles.desk().run_with(&name, (&sql, &params), &settings, timeout).await?)
@@ -204,7 +204,8 @@ impl Eraser {
             name.sql(),
             condition(table, subject)
         );
-        let rows = self.lifecycles.desk().rows(&sql, &[("value", json!(subject.value))]).await?;
+        let rows =
+            self.lifecycles.desk().rows(&sql, &[("value", json!(self.value(table, subject)?))]).await?;
         let partitions = rows.iter().map(|row| row.text(0)).collect();
         Ok(Found { table: name, rows: rows.iter().map(|row| row.number(1)).sum(), partitions })
     }
