@@ -20,6 +20,7 @@ mod commands;
 mod dev_servers;
 mod dlq;
 mod erase;
+mod erased;
 mod exact;
 #[allow(dead_code, clippy::print_stdout, reason = "it is to be read")]
 mod example;
