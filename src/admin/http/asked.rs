@@ -79,10 +79,9 @@ impl Asked {
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let text: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
         serde_json::from_slice(text).map_err(|error| {
-            // The message may name fields, and says where; values of the body are not in it.
-            Problem::bad(&format!(
-                "the body is not what this route takes: {error}\nhint: see /v1/openapi.json"
-            ))
+            let text = format!("the body is not what this route takes: {error}\nhint: see /v1/openapi.json");
+            // JSON that cannot be read, or JSON with a value that does not fit.
+            if error.is_data() { Problem::unfit(&text) } else { Problem::bad(&text) }
         })
     }
 
@@ -188,9 +187,15 @@ fn idempotency_key(route: &Route, headers: &HeaderMap) -> Result<Option<String>,
     if !route.is_job() {
         return Err(Problem::bad("this route takes no Idempotency-Key\nhint: routes that answer 202 do"));
     }
-    let text = value.to_str().ok().filter(|text| (1..=KEY_CHARS_MAX).contains(&text.len()));
-    let wrong =
-        || Problem::bad(&format!("the Idempotency-Key is not 1 to {KEY_CHARS_MAX} printable characters"));
+    let fits = |text: &&str| {
+        (1..=KEY_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let text = value.to_str().ok().filter(fits);
+    let wrong = || {
+        Problem::bad(&format!(
+            "the Idempotency-Key is not 1 to {KEY_CHARS_MAX} printable characters without spaces"
+        ))
+    };
     text.map(|text| Some(text.to_owned())).ok_or_else(wrong)
 }
 

@@ -48,7 +48,7 @@ pub async fn erase(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Prob
         return Answer::new(&eraser(surface, asked.here()).await?.count(&subject).await?);
     }
     let Some(reason) = reason.filter(|reason| !reason.is_empty()) else {
-        return Err(Problem::bad("reason is missing\nhint: it stands in the record of the erasure"));
+        return Err(Problem::unfit("reason is missing\nhint: it stands in the record of the erasure"));
     };
     let request = Request { subject, reason, lightweight };
     jobs::start(surface, asked, |handle| {

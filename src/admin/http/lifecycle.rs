@@ -108,7 +108,7 @@ pub async fn apply(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Prob
     }
     let Some(plan) = plan else {
         let text = "plan is missing\nhint: look at GET /v1/lifecycle/plan, and name its hash";
-        return Err(Problem::bad(text));
+        return Err(Problem::unfit(text));
     };
     run(surface, asked, async move |one| one.apply(&tables, &plan).await)
 }
@@ -135,7 +135,7 @@ pub async fn materialize(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer
 pub async fn hold(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Problem> {
     let Holding { id, table, partitions, reason, until } = asked.body()?;
     let dry_run = asked.is_dry_run()?;
-    let until = until.map(|text| moment(&text).map_err(|error| Problem::bad(&format!("until: {error}"))));
+    let until = until.map(|text| moment(&text).map_err(|error| Problem::unfit(&format!("until: {error}"))));
     let until = until.transpose()?;
     let request = HoldRequest { id, table, partitions, reason, until, dry_run };
     if dry_run {

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -107,12 +107,20 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     }
     if let Some(body) = route.body {
         let schema = body(generator);
+        let required = !takes_nothing(&schema, generator);
         fields.insert(
             "requestBody".to_owned(),
-            json!({ "required": true, "content": { "application/json": { "schema": schema } } }),
+            json!({ "required": required, "content": { "application/json": { "schema": schema } } }),
         );
     }
     operation
+}
+
+/// Whether an empty object is a body, and so none at all.
+fn takes_nothing(schema: &Schema, generator: &SchemaGenerator) -> bool {
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+    let definition = name.and_then(|name| generator.definitions().get(name));
+    definition.is_some_and(|definition| definition.get("required").is_none())
 }
 
 fn content(about: &str, kind: &str, schema: &Value) -> Value {
@@ -128,7 +136,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     );
     let key = route.is_job().then(|| {
         json!({
-            "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "maxLength": 200 },
+            "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$" },
             "description": "The same key with the same request gives the same job; with another request, 409",
         })
     });

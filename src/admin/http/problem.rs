@@ -23,8 +23,9 @@ pub struct Problem {
     pub status: u16,
     /// What is wrong.
     pub detail: String,
-    /// What to do about it.
+    /// What to do about it, if there is something.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default)]
     pub hint: String,
     /// Seconds to wait before it is worth asking again.
     #[serde(skip)]
@@ -47,8 +48,14 @@ impl Problem {
         }
     }
 
+    /// What is not as the description has it.
     pub fn bad(text: &str) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "bad_request", text)
+    }
+
+    /// What is as the description has it, and yet cannot be.
+    pub fn unfit(text: &str) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unfit", text)
     }
 
     pub fn after(self, seconds: u64) -> Problem {

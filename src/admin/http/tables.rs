@@ -2,6 +2,7 @@
 //!
 //! Refuses to decide anything: what is merged or written again is named, or shown by a trial run.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -33,8 +34,7 @@ pub struct Measure {
     #[serde(default)]
     pub codecs: Vec<String>,
     /// Rows of the sample of each column; 100000 without it.
-    #[schemars(range(min = 1))]
-    pub sample_rows: Option<u64>,
+    pub sample_rows: Option<NonZeroU64>,
     /// Bytes of the sample of each column, before compression; 64MiB without it.
     pub sample_bytes: Option<ByteSize>,
     /// Percent that a codec must save to be advised; 10 without it.
@@ -151,12 +151,15 @@ pub async fn columns(surface: &Surface, asked: &Asked) -> Result<Answer, Problem
 
 pub fn compression(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
     let measure: Measure = asked.body()?;
+    if measure.gain_percent_min.is_some_and(|gain| gain > 100) {
+        return Err(Problem::unfit("gain_percent_min is more than 100"));
+    }
     let survey = Survey {
         database: database(asked),
         table: asked.id.clone(),
         columns: measure.columns,
         codecs: measure.codecs.iter().map(|text| codec(text)).collect::<Result<_, _>>()?,
-        sample_rows: measure.sample_rows.unwrap_or(SAMPLE_ROWS),
+        sample_rows: measure.sample_rows.map_or(SAMPLE_ROWS, NonZeroU64::get),
         sample_bytes: measure.sample_bytes.unwrap_or(SAMPLE_BYTES).0,
         gain_percent_min: measure.gain_percent_min.unwrap_or(GAIN_PERCENT_MIN),
     };
@@ -170,7 +173,7 @@ pub fn compression(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> 
 pub async fn optimize(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Problem> {
     let merge: Merge = asked.body()?;
     if !merge.by.is_empty() && !merge.deduplicate {
-        return Err(Problem::bad("by is only for deduplicate\nhint: set deduplicate as well"));
+        return Err(Problem::unfit("by is only for deduplicate\nhint: set deduplicate as well"));
     }
     let options = Optimize {
         database: database(asked),
@@ -191,7 +194,7 @@ pub async fn optimize_all(surface: &Arc<Surface>, asked: &Asked) -> Result<Answe
     let targets = match (merge.all, merge.tables.is_empty(), merge.except.is_empty()) {
         (true, true, _) => Targets::AllBut(merge.except),
         (false, false, true) => Targets::Named(merge.tables),
-        _ => return Err(Problem::bad("name tables, or set all and what to leave out of it, but not both")),
+        _ => return Err(Problem::unfit("name tables, or set all and what to leave out of it, but not both")),
     };
     let options = Optimize {
         database: database(asked),
@@ -221,7 +224,7 @@ async fn merged(surface: &Arc<Surface>, asked: &Asked, options: Optimize) -> Res
 pub async fn recompress(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Problem> {
     let rewrite: Rewrite = asked.body()?;
     if rewrite.all_partitions != rewrite.partitions.is_empty() {
-        return Err(Problem::bad("name partitions, or set all_partitions, but not both"));
+        return Err(Problem::unfit("name partitions, or set all_partitions, but not both"));
     }
     let one = |one: &ColumnCodec| Ok::<_, Problem>((one.column.clone(), codec(&one.codec)?));
     let options = Recompress {
@@ -244,5 +247,5 @@ pub async fn recompress(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer,
 }
 
 fn codec(text: &str) -> Result<Codec, Problem> {
-    text.parse().map_err(|error: crate::schema::codec::Error| Problem::bad(&error.to_string()))
+    text.parse().map_err(|error: crate::schema::codec::Error| Problem::unfit(&error.to_string()))
 }

@@ -81,9 +81,9 @@ fn nothing_but_a_whole_good_request_gets_through() {
     );
     assert_eq!(status("POST", "/v1/migrations/up?dry_run=yes", &json!({ "plan": "x" })), 400);
     assert_eq!(status("POST", "/v1/migrations/up?dry_run=true&dry_run=false", &json!({ "plan": "x" })), 400);
-    assert_eq!(status("POST", "/v1/migrations/up", &json!({ "plan": "x", "palm": 1 })), 400);
-    assert_eq!(status("POST", "/v1/migrations/up", &json!({ "plan": "x", "allow": ["everything"] })), 400);
-    assert_eq!(status("POST", "/v1/migrations/up", &json!({})), 400, "nobody has looked at a plan");
+    assert_eq!(status("POST", "/v1/migrations/up", &json!({ "plan": "x", "palm": 1 })), 422);
+    assert_eq!(status("POST", "/v1/migrations/up", &json!({ "plan": "x", "allow": ["everything"] })), 422);
+    assert_eq!(status("POST", "/v1/migrations/up", &json!({})), 422, "nobody has looked at a plan");
     assert_eq!(status("POST", "/v1/migrations/up", &json!({ "plan": "x".repeat(70_000) })), 413);
     assert_eq!(status("GET", "/v1/jobs?limit=0", &Value::Null), 400);
     assert_eq!(status("GET", "/v1/jobs/none", &Value::Null), 404);

@@ -49,8 +49,11 @@ fn problem(job: &Value) -> &str {
 fn tables_are_told_of_merged_and_written_again() {
     let admin = admin();
     let (viewer, operator) = (admin.token("viewer"), admin.token("operator"));
-    let sizes = admin.get("/v1/tables?tables=events&partitions=true&sort=name", &viewer);
-    let mut expected = said(&admin, &["table", "sizes", "events", "--partitions", "--sort", "name"]);
+    let database = &admin.bench.database.name;
+    let path = format!("/v1/tables?database={database}&tables=events&partitions=true&sort=name");
+    let sizes = admin.get(&path, &viewer);
+    let arguments = ["table", "sizes", "events", "--partitions", "--sort", "name", "--database", database];
+    let mut expected = said(&admin, &arguments);
     expected["disks"] = sizes["disks"].clone();
     assert_eq!(sizes, expected, "the same answer as on the command line");
     assert_eq!((&sizes["tables"][0]["rows"], &sizes["tables"][0]["parts"]), (&json!(3000), &json!(6)));
@@ -95,15 +98,15 @@ fn tables_are_told_of_merged_and_written_again() {
     assert_eq!(status("/v1/tables/events/optimize?dry_run=true&endpoint=none", json!({})), 422);
     assert_eq!(status("/v1/tables/none/optimize?dry_run=true", json!({})), 404);
     assert_eq!(status("/v1/tables/events/optimize?dry_run=true", json!({ "partition": "none" })), 404);
-    assert_eq!(status("/v1/tables/events/optimize", json!({ "by": ["time"] })), 400);
-    assert_eq!(status("/v1/tables/optimize", json!({})), 400);
-    assert_eq!(status("/v1/tables/events/recompress", json!({})), 400);
+    assert_eq!(status("/v1/tables/events/optimize", json!({ "by": ["time"] })), 422);
+    assert_eq!(status("/v1/tables/optimize", json!({})), 422);
+    assert_eq!(status("/v1/tables/events/recompress", json!({})), 422);
     assert_eq!(
         status(
             "/v1/tables/events/recompress",
             json!({ "all_partitions": true, "codecs": [{ "column": "body", "codec": "') --" }] })
         ),
-        400
+        422
     );
     assert_eq!(admin.ask("GET", "/v1/tables/none/compression", &viewer, &Value::Null).status, 404);
     let trail = admin.trail();
@@ -142,7 +145,7 @@ fn rules_of_age_are_planned_applied_and_held_off() {
     assert_eq!(admin.job(path, &security, &release)["state"], "done");
     assert_eq!(problem(&admin.job(path, &security, &release)), "no_hold");
 
-    assert_eq!(admin.ask("POST", "/v1/lifecycle/apply", &data, &json!({})).status, 400, "nobody has looked");
+    assert_eq!(admin.ask("POST", "/v1/lifecycle/apply", &data, &json!({})).status, 422, "nobody has looked");
     let again = tried(&admin, "/v1/lifecycle/apply", &data, &json!({}));
     let key = [("Idempotency-Key", "once")];
     let apply =
@@ -174,7 +177,7 @@ fn subjects_are_erased_and_the_value_is_told_to_nobody() {
     let subject = json!({ "column": "user_id", "value": "0077" });
     let counted = tried(&admin, "/v1/erasures", &data, &subject);
     assert_eq!(counted["tables"][0]["rows"], 30, "{counted}");
-    assert_eq!(admin.ask("POST", "/v1/erasures", &data, &subject).status, 400, "a reason is demanded");
+    assert_eq!(admin.ask("POST", "/v1/erasures", &data, &subject).status, 422, "a reason is demanded");
     let erasure = json!({ "column": "user_id", "value": "0077", "reason": "request 88" });
     let done = admin.job("/v1/erasures", &data, &erasure);
     assert_eq!((&done["state"], &done["result"]["digests"]), (&json!("done"), &counted["digests"]), "{done}");
