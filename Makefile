@@ -30,6 +30,7 @@ test: lint build ## Every test, those against real servers too (37 min from a fr
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
 	dev/bench-guard
+	dev/schemathesis
 	dev/setup-helm
 	dev/test-helm
 

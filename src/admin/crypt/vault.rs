@@ -1,0 +1,291 @@
+//! Files on the disk: envelopes opened, written again, and counted by the key that they need.
+//!
+//! Refuses to say that a key is not needed without having looked, and can only say it of what it was shown.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use secrecy::zeroize::Zeroizing;
+use serde::Serialize;
+
+use super::envelope::{ENVELOPE_BYTES_MAX, Header, is_envelope, open, rewrap};
+use super::ring::{KeyState, Ring};
+use super::{Config, Error, Random};
+
+/// Files that are looked at, in folders and below.
+const FILES_MAX: usize = 100_000;
+/// How an envelope begins that is written as text.
+const TEXT_MAGIC: &[u8] = b"cGVuc3RvY2sA";
+
+/// The ring's file, and files that are known to be encrypted with it.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    ring: PathBuf,
+    known: Vec<PathBuf>,
+}
+
+/// The keys, and what needs them.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Status {
+    pub keys: Vec<KeyStatus>,
+    /// Envelopes that were looked at.
+    pub envelopes: u64,
+    /// Files that need a key which the ring does not have.
+    pub lost: Vec<PathBuf>,
+}
+
+/// One key, and how much of what was looked at needs it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct KeyStatus {
+    pub id: String,
+    pub state: KeyState,
+    pub created: String,
+    pub envelopes: u64,
+}
+
+/// What a rotation came to, or would.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Rotated {
+    /// Empty of a trial that would make a new key.
+    pub primary: String,
+    pub former: String,
+    pub is_new: bool,
+}
+
+/// A file that was written again, or would be.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Rewrapped {
+    pub path: PathBuf,
+    pub from: String,
+    pub to: String,
+}
+
+impl Vault {
+    /// `known` are files that may be envelopes.
+    ///
+    /// # Errors
+    /// No ring that is configured.
+    pub fn new(config: &Config, known: Vec<PathBuf>) -> Result<Vault, Error> {
+        let ring = config.keyring_file.clone().ok_or(Error::NoRing)?;
+        Ok(Vault { ring, known })
+    }
+
+    /// # Errors
+    /// See [`Ring::read`].
+    pub fn ring(&self) -> Result<Ring, Error> {
+        Ring::read(&self.ring)
+    }
+
+    /// Adds a key; see [`Ring::generate`].
+    ///
+    /// # Errors
+    /// See [`Ring::change`].
+    pub fn generate(&self, now: DateTime<Utc>, random: Random<'_>) -> Result<String, Error> {
+        Ring::change(&self.ring, |ring| ring.generate(now, random))
+    }
+
+    /// Makes a key primary: the one that is named, or a new one. Whoever names the key that is primary now rotates from
+    /// it and from no other.
+    ///
+    /// # Errors
+    /// Another primary key, a key that is not there, and see [`Ring::change`].
+    pub fn rotate(
+        &self,
+        (from, to): (Option<&str>, Option<&str>),
+        now: DateTime<Utc>,
+        random: Random<'_>,
+    ) -> Result<Rotated, Error> {
+        Ring::change(&self.ring, |ring| {
+            let mut rotated = rotation(ring, from, to)?;
+            if rotated.is_new {
+                rotated.primary = ring.generate(now, random)?;
+            }
+            ring.promote(&rotated.primary)?;
+            Ok(rotated)
+        })
+    }
+
+    /// What [`Vault::rotate`] would do. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Vault::rotate`].
+    pub fn rotation(&self, (from, to): (Option<&str>, Option<&str>)) -> Result<Rotated, Error> {
+        rotation(&self.ring()?, from, to)
+    }
+
+    /// Counts what needs each key: the files that are known, and these, folders with everything below.
+    ///
+    /// # Errors
+    /// A ring or a file that cannot be read.
+    pub fn status(&self, more: &[PathBuf]) -> Result<Status, Error> {
+        let ring = self.ring()?;
+        let one = |key: &super::RingKey| KeyStatus {
+            id: key.id.clone(),
+            state: key.state,
+            created: key.created.clone(),
+            envelopes: 0,
+        };
+        let mut status = Status { keys: ring.keys().map(one).collect(), envelopes: 0, lost: Vec::new() };
+        for (path, bytes) in self.envelopes(more)? {
+            let header = Header::parse(&bytes)?;
+            status.envelopes += 1;
+            match status.keys.iter_mut().find(|key| key.id == header.key) {
+                Some(key) => key.envelopes += 1,
+                None => status.lost.push(path),
+            }
+        }
+        Ok(status)
+    }
+
+    /// Forgets a key that nothing needs which is known or given.
+    ///
+    /// # Errors
+    /// A key that is needed, the primary one, and see [`Ring::change`].
+    pub fn destroy(&self, id: &str, more: &[PathBuf], dry_run: bool) -> Result<(), Error> {
+        let mut files = Vec::new();
+        for (path, bytes) in self.envelopes(more)? {
+            if Header::parse(&bytes)?.key == id {
+                files.push(path);
+            }
+        }
+        if !files.is_empty() {
+            return Err(Error::InUse { id: id.to_owned(), files });
+        }
+        match dry_run {
+            true => self.ring()?.destroy(id),
+            false => Ring::change(&self.ring, |ring| ring.destroy(id)),
+        }
+    }
+
+    /// Puts envelopes under the primary key that are under another: those that are known, and these.
+    ///
+    /// # Errors
+    /// An envelope that was changed, or a file that cannot be written. Those before it are done.
+    pub fn rewrap(
+        &self,
+        more: &[PathBuf],
+        dry_run: bool,
+        random: Random<'_>,
+    ) -> Result<Vec<Rewrapped>, Error> {
+        let ring = self.ring()?;
+        let to = ring.primary()?.0.to_owned();
+        let mut done = Vec::new();
+        for (path, bytes) in self.envelopes(more)? {
+            let from = Header::parse(&bytes)?.key.to_owned();
+            if from == to {
+                continue;
+            }
+            let rewrapped = rewrap(&ring, &bytes, random)?;
+            if !dry_run {
+                replace(&path, &as_text(&rewrapped))?;
+            }
+            done.push(Rewrapped { path, from, to: to.clone() });
+        }
+        Ok(done)
+    }
+
+    /// Every envelope among the files that are known and these.
+    fn envelopes(&self, more: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+        let mut files = Vec::new();
+        for path in self.known.iter().chain(more) {
+            gather(path, &mut files)?;
+        }
+        files.sort();
+        files.dedup();
+        let mut found = Vec::new();
+        for path in files {
+            if let Some(bytes) = as_bytes(&read(&path)?) {
+                found.push((path, bytes));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn rotation(ring: &Ring, from: Option<&str>, to: Option<&str>) -> Result<Rotated, Error> {
+    let former = ring.primary()?.0.to_owned();
+    if let Some(expected) = from.filter(|expected| *expected != former) {
+        return Err(Error::Moved { expected: expected.to_owned(), found: former });
+    }
+    if let Some(id) = to {
+        ring.key(id)?;
+    }
+    Ok(Rotated { primary: to.unwrap_or_default().to_owned(), former, is_new: to.is_none() })
+}
+
+/// Opens a secret that is an envelope, and gives any other as it is.
+///
+/// # Errors
+/// An envelope without a ring, and see [`open`].
+pub fn open_secret(config: &Config, context: &str, content: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    match (as_bytes(&content), &config.keyring_file) {
+        (None, _) => Ok(content),
+        (Some(_), None) => Err(Error::NoRing),
+        (Some(bytes), Some(ring)) => open(&Ring::read(ring)?, context, &bytes),
+    }
+}
+
+/// The bytes of an envelope, whether it is written as bytes or as text.
+pub fn as_bytes(content: &[u8]) -> Option<Vec<u8>> {
+    match content {
+        bytes if is_envelope(bytes) => Some(bytes.to_vec()),
+        text if text.starts_with(TEXT_MAGIC) => STANDARD.decode(text.trim_ascii()).ok(),
+        _ => None,
+    }
+}
+
+/// One line of text.
+pub fn as_text(envelope: &[u8]) -> Vec<u8> {
+    let mut text = STANDARD.encode(envelope).into_bytes();
+    text.push(b'\n');
+    text
+}
+
+fn gather(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+    if files.len() >= FILES_MAX {
+        return Err(Error::TooLarge { what: "the list of files", max: FILES_MAX });
+    }
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let failed = |source| Error::File { path: path.to_owned(), what: "read", source };
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // A link may lead around in a circle, and what it leads to is looked at where it is.
+        if !entry.file_type().map_err(failed)?.is_symlink() {
+            gather(&entry.path(), files)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file, as far as an envelope can be long.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), what: "read", source };
+    let limit = u64::try_from(ENVELOPE_BYTES_MAX.saturating_mul(2)).unwrap_or(u64::MAX);
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Writes the file as a whole beside itself, with the rights that it has, and puts it in its place.
+fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let failed = |source| Error::File { path: path.to_owned(), what: "written", source };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.set_permissions(fs::metadata(path)?.permissions())?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(failed)
+}
