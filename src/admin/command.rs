@@ -45,10 +45,14 @@ pub enum Permission {
     Erase,
     /// See the records of erasures.
     ErasureRead,
+    /// See which keys the ring has, without their bytes, and what needs them.
+    KeyRead,
+    /// Make, rotate and destroy keys of the ring, and write again what is encrypted with them.
+    KeyChange,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 16] = [
+    pub const ALL: [Permission; 18] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -65,6 +69,8 @@ impl Permission {
         Permission::LegalHold,
         Permission::Erase,
         Permission::ErasureRead,
+        Permission::KeyRead,
+        Permission::KeyChange,
     ];
 
     pub fn name(self) -> &'static str {
@@ -85,6 +91,8 @@ impl Permission {
             Permission::LegalHold => "legal_hold",
             Permission::Erase => "erase",
             Permission::ErasureRead => "erasure_read",
+            Permission::KeyRead => "key_read",
+            Permission::KeyChange => "key_change",
         }
     }
 }

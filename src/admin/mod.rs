@@ -8,6 +8,7 @@ pub mod audit;
 pub mod care;
 pub mod command;
 mod config;
+pub mod crypt;
 pub mod desk;
 pub mod desks;
 pub mod erase;

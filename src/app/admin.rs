@@ -8,6 +8,7 @@ use chrono::Utc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::crypt::vault;
 use super::desk::place_of_files;
 use super::run::stop_on_signals;
 use super::{Error, runtime};
@@ -113,7 +114,10 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         observer: Arc::new(|_| {}),
     };
     let desks = Desks::new(&setup, place_of_files(config))?;
-    let parts = Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator, desks };
+    // Without a ring the routes of keys say so.
+    let vault = vault(config).ok();
+    let parts =
+        Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator, desks, vault };
     let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
     // A trail that cannot be written is found out now, and not by the first command.
     let server =

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod audit;
 pub mod care;
+pub mod crypt;
 mod desk;
 pub mod dlq;
 pub mod erase;

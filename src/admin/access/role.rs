@@ -72,7 +72,15 @@ impl Role {
                 P::Erase,
                 P::ErasureRead,
             ],
-            Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue, P::JobRead, P::TableRead, P::LegalHold],
+            Role::SecurityAdmin => &[
+                P::SelfRead,
+                P::TokenIssue,
+                P::JobRead,
+                P::TableRead,
+                P::LegalHold,
+                P::KeyRead,
+                P::KeyChange,
+            ],
             Role::Auditor => &[
                 P::SelfRead,
                 P::MigrateRead,
@@ -81,6 +89,7 @@ impl Role {
                 P::AuditRead,
                 P::TableRead,
                 P::ErasureRead,
+                P::KeyRead,
             ],
         }
     }

@@ -186,3 +186,122 @@ fn decrypt(key: &[u8], nonce: [u8; NONCE_BYTES], with: &[u8], sealed: &[u8]) -> 
     plain.truncate(length);
     Some(plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// Made by another implementation of the table above, with these keys and these bytes for random ones.
+    const VECTORS: &str = include_str!("testdata/vectors.json");
+
+    #[derive(Deserialize)]
+    struct Vector {
+        id: String,
+        key: String,
+        random: String,
+        context: String,
+        content: String,
+        envelope: String,
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    fn vectors() -> Vec<(Ring, Vector)> {
+        let all: Vec<Vector> = serde_json::from_str(VECTORS).unwrap();
+        let ring = |one: &Vector| Ring::of(&[(one.id.as_str(), bytes(&one.key).try_into().unwrap())]);
+        all.into_iter().map(|one| (ring(&one), one)).collect()
+    }
+
+    /// Gives these bytes, and then no more.
+    fn from(mut bytes: Vec<u8>) -> impl FnMut(&mut [u8]) -> Result<(), Error> {
+        move |out| {
+            let rest = bytes.split_off(out.len());
+            out.copy_from_slice(&bytes);
+            bytes = rest;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn envelopes_are_what_another_implementation_makes() {
+        assert_eq!(vectors().len(), 3);
+        for (ring, one) in vectors() {
+            let mut random = from(bytes(&one.random));
+            let sealed = seal(&ring, &one.context, &bytes(&one.content), &mut random).unwrap();
+            assert_eq!(sealed, bytes(&one.envelope), "{}", one.id);
+            assert_eq!(*open(&ring, &one.context, &sealed).unwrap(), bytes(&one.content), "{}", one.id);
+            assert_eq!(Header::parse(&sealed).unwrap().key, one.id);
+        }
+    }
+
+    #[test]
+    fn each_flipped_bit_and_each_cut_is_refused() {
+        for (ring, one) in vectors() {
+            let sealed = bytes(&one.envelope);
+            for bit in 0..sealed.len() * 8 {
+                let mut changed = sealed.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                let error = open(&ring, &one.context, &changed).unwrap_err();
+                let told = matches!(error, Error::Refused { .. } | Error::NotAnEnvelope(_) | Error::NoKey(_));
+                assert!(told, "{} {bit}: {error}", one.id);
+            }
+            for length in 0..sealed.len() {
+                assert!(open(&ring, &one.context, &sealed[..length]).is_err(), "{} {length}", one.id);
+            }
+            let longer = [sealed.as_slice(), &[0]].concat();
+            assert!(open(&ring, &one.context, &longer).is_err() && open(&ring, "other", &sealed).is_err());
+        }
+    }
+
+    #[test]
+    fn the_header_of_one_opens_no_other_and_another_key_of_the_same_name_opens_nothing() {
+        let ring = Ring::of(&[("a", [1; KEY_BYTES])]);
+        let mut random = super::super::system_random;
+        let one = seal(&ring, "c", b"one", &mut random).unwrap();
+        let other = seal(&ring, "c", b"two", &mut random).unwrap();
+        let length = one.len() - 3 - TAG_BYTES;
+        let mixed = [&one[..length], &other[length..]].concat();
+        assert!(matches!(open(&ring, "c", &mixed), Err(Error::Refused { .. })));
+        let stranger = Ring::of(&[("a", [2; KEY_BYTES])]);
+        assert!(matches!(open(&stranger, "c", &one), Err(Error::Refused { .. })));
+        assert_ne!(
+            seal(&ring, "c", b"one", &mut random).unwrap(),
+            one,
+            "each has a key and nonces of its own"
+        );
+    }
+
+    #[test]
+    fn what_is_wrapped_again_has_the_same_content_under_the_primary_key() {
+        let old = Ring::of(&[("a", [1; KEY_BYTES])]);
+        let both = Ring::of(&[("a", [1; KEY_BYTES]), ("b", [2; KEY_BYTES])]);
+        let new = Ring::of(&[("b", [2; KEY_BYTES])]);
+        let mut random = super::super::system_random;
+        let sealed = seal(&old, "c", b"secret", &mut random).unwrap();
+        let again = rewrap(&both, &sealed, &mut random).unwrap();
+        assert_eq!(Header::parse(&again).unwrap().key, "b");
+        assert_eq!(*open(&new, "c", &again).unwrap(), b"secret");
+        assert_eq!(sealed[sealed.len() - 22..], again[again.len() - 22..], "the content is as it was");
+        assert!(matches!(open(&new, "c", &sealed), Err(Error::NoKey(_))));
+        assert!(matches!(rewrap(&new, &sealed, &mut random), Err(Error::NoKey(_))));
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let ring = Ring::of(&[("a", [1; KEY_BYTES])]);
+        let mut random = super::super::system_random;
+        let long = vec![0; CONTENT_BYTES_MAX + 1];
+        assert!(matches!(seal(&ring, "c", &long, &mut random), Err(Error::TooLarge { .. })));
+        let context = "c".repeat(CONTEXT_BYTES_MAX + 1);
+        assert!(matches!(seal(&ring, &context, b"x", &mut random), Err(Error::TooLarge { .. })));
+        let whole = seal(&ring, "c", &long[1..], &mut random).unwrap();
+        assert!(whole.len() <= ENVELOPE_BYTES_MAX && open(&ring, "c", &whole).is_ok());
+        assert!(matches!(seal(&Ring::default(), "c", b"x", &mut random), Err(Error::NoPrimary)));
+        let mut none = |_: &mut [u8]| Err(Error::Random);
+        assert!(matches!(seal(&ring, "c", b"x", &mut none), Err(Error::Random)));
+    }
+}

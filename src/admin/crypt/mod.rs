@@ -34,7 +34,9 @@ pub struct Config {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no key ring is configured\nhint: set crypt.keyring_file, and make its first key with `penstock crypt keygen`")]
+    #[error(
+        "no key ring is configured\nhint: set crypt.keyring_file, and make its first key with `penstock crypt keygen`"
+    )]
     NoRing,
     #[error("{} cannot be {what}\nhint: let this process do so, and nobody else", path.display())]
     File { path: PathBuf, what: &'static str, source: io::Error },
@@ -44,17 +46,23 @@ pub enum Error {
     NoPrimary,
     #[error("the key ring has no key `{0}`\nhint: `penstock crypt status` lists the keys")]
     NoKey(String),
-    #[error("the key ring has {max} keys, and no more are kept\nhint: destroy those that nothing needs any more")]
+    #[error(
+        "the key ring has {max} keys, and no more are kept\nhint: destroy those that nothing needs any more"
+    )]
     Full { max: usize },
     #[error("`{0}` is the primary key\nhint: make another one primary first, with `penstock crypt rotate`")]
     IsPrimary(String),
-    #[error("the primary key is `{found}` and not `{expected}`\nhint: somebody has rotated meanwhile; look at `penstock crypt status`")]
+    #[error(
+        "the primary key is `{found}` and not `{expected}`\nhint: somebody has rotated meanwhile; look at `penstock crypt status`"
+    )]
     Moved { expected: String, found: String },
     #[error("`{id}` is needed by {}\nhint: write them again with the primary key, by `penstock crypt rewrap`", in_words(.files))]
     InUse { id: String, files: Vec<PathBuf> },
     #[error("it is no envelope: {0}\nhint: envelopes are made by `penstock crypt encrypt`")]
     NotAnEnvelope(&'static str),
-    #[error("the envelope cannot be opened with the key `{key}`\nhint: it was changed, or made for another purpose; `--context` must be that of `encrypt`")]
+    #[error(
+        "the envelope cannot be opened with the key `{key}`\nhint: it was changed, or made for another purpose; `--context` must be that of `encrypt`"
+    )]
     Refused { key: String },
     #[error("{what} is longer than {max} bytes\nhint: encrypt secrets, and no archives")]
     TooLarge { what: &'static str, max: usize },

@@ -199,7 +199,7 @@ impl Vault {
         files.dedup();
         let mut found = Vec::new();
         for path in files {
-            if let Some(bytes) = as_bytes(&read(&path)?) {
+            if let Some(bytes) = as_bytes(&read(&path)?)? {
                 found.push((path, bytes));
             }
         }
@@ -222,20 +222,30 @@ fn rotation(ring: &Ring, from: Option<&str>, to: Option<&str>) -> Result<Rotated
 ///
 /// # Errors
 /// An envelope without a ring, and see [`open`].
-pub fn open_secret(config: &Config, context: &str, content: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Error> {
-    match (as_bytes(&content), &config.keyring_file) {
+pub fn open_secret(
+    config: &Config,
+    context: &str,
+    content: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    match (as_bytes(&content)?, &config.keyring_file) {
         (None, _) => Ok(content),
         (Some(_), None) => Err(Error::NoRing),
         (Some(bytes), Some(ring)) => open(&Ring::read(ring)?, context, &bytes),
     }
 }
 
-/// The bytes of an envelope, whether it is written as bytes or as text.
-pub fn as_bytes(content: &[u8]) -> Option<Vec<u8>> {
+/// The bytes of an envelope, whether it is written as bytes or as text; nothing of what is none.
+///
+/// # Errors
+/// Text that begins as an envelope does and goes on as something else.
+pub fn as_bytes(content: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     match content {
-        bytes if is_envelope(bytes) => Some(bytes.to_vec()),
-        text if text.starts_with(TEXT_MAGIC) => STANDARD.decode(text.trim_ascii()).ok(),
-        _ => None,
+        bytes if is_envelope(bytes) => Ok(Some(bytes.to_vec())),
+        text if text.starts_with(TEXT_MAGIC) => match STANDARD.decode(text.trim_ascii()) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(_) => Err(Error::NotAnEnvelope("its text is no base64")),
+        },
+        _ => Ok(None),
     }
 }
 
@@ -288,4 +298,127 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
         fs::rename(&new, path)
     };
     write().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::{seal, system_random};
+    use super::*;
+
+    fn vault(folder: &Path) -> Vault {
+        let config = Config { keyring_file: Some(folder.join("ring")) };
+        Vault::new(&config, vec![folder.join("known")]).unwrap()
+    }
+
+    fn put(vault: &Vault, path: &Path, content: &[u8]) {
+        let sealed = seal(&vault.ring().unwrap(), "c", content, &mut system_random).unwrap();
+        fs::write(path, as_text(&sealed)).unwrap();
+    }
+
+    /// The whole way of a key: made, distributed, primary, replaced, needed by nothing, gone.
+    #[test]
+    fn keys_are_rotated_and_one_that_is_needed_is_not_destroyed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (vault, now) = (vault(folder.path()), Utc::now());
+        let others = [folder.path().join("others")];
+        fs::create_dir(&others[0]).unwrap();
+        let random = &mut system_random;
+        assert!(matches!(vault.status(&[]), Err(Error::File { .. })));
+        let first = vault.generate(now, random).unwrap();
+        assert!(
+            matches!(vault.destroy(&first, &[], false), Err(Error::File { .. })),
+            "what is known must be there"
+        );
+        put(&vault, &folder.path().join("known"), b"one");
+        put(&vault, &others[0].join("a"), b"two");
+        fs::write(others[0].join("plain"), "cGVuc3Rv").unwrap();
+
+        let second = vault.generate(now, random).unwrap();
+        assert_eq!(vault.ring().unwrap().primary_id(), Some(first.as_str()), "a new key waits");
+        let rotated = vault.rotate((Some(&first), Some(&second)), now, random).unwrap();
+        assert_eq!((rotated.primary.as_str(), rotated.former.as_str()), (second.as_str(), first.as_str()));
+        let again = vault.rotate((Some(&first), None), now, random);
+        assert!(matches!(again, Err(Error::Moved { .. })), "asked twice, done once");
+        assert!(matches!(vault.rotation((None, Some("none"))), Err(Error::NoKey(_))));
+
+        let status = vault.status(&others).unwrap();
+        let counts: Vec<u64> = status.keys.iter().map(|key| key.envelopes).collect();
+        assert_eq!((counts, status.envelopes, status.lost.len()), (vec![2, 0], 2, 0));
+        assert!(
+            matches!(vault.destroy(&first, &others, true), Err(Error::InUse { files, .. }) if files.len() == 2)
+        );
+        assert!(matches!(vault.destroy(&second, &others, false), Err(Error::IsPrimary(_))));
+        fs::set_permissions(others[0].join("a"), fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(vault.rewrap(&others, true, random).unwrap().len(), 2);
+        assert_eq!(vault.status(&others).unwrap().keys[0].envelopes, 2, "a trial writes nothing");
+        assert_eq!(vault.rewrap(&others, false, random).unwrap().len(), 2);
+        assert_eq!(vault.rewrap(&others, false, random).unwrap().len(), 0);
+        assert_eq!(fs::metadata(others[0].join("a")).unwrap().permissions().mode() & 0o777, 0o640);
+        let config = Config { keyring_file: Some(folder.path().join("ring")) };
+        let content = Zeroizing::new(fs::read(folder.path().join("known")).unwrap());
+        assert_eq!(*open_secret(&config, "c", content.clone()).unwrap(), b"one");
+        assert!(matches!(open_secret(&config, "other", content.clone()), Err(Error::Refused { .. })));
+        assert!(matches!(open_secret(&Config::default(), "c", content), Err(Error::NoRing)));
+        let plain = Zeroizing::new(b"penstock".to_vec());
+        assert_eq!(*open_secret(&Config::default(), "c", plain).unwrap(), b"penstock");
+        let broken = Zeroizing::new(b"cGVuc3RvY2sA*".to_vec());
+        assert!(matches!(open_secret(&config, "c", broken), Err(Error::NotAnEnvelope(_))));
+
+        vault.destroy(&first, &others, true).unwrap();
+        vault.destroy(&first, &others, false).unwrap();
+        let left: Vec<String> = vault.ring().unwrap().keys().map(|key| key.id.clone()).collect();
+        assert_eq!(left, [second]);
+    }
+
+    #[test]
+    fn a_ring_is_for_its_owner_alone_and_shows_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = vault(folder.path());
+        let path = folder.path().join("ring");
+        let id = vault.generate(Utc::now(), &mut |bytes: &mut [u8]| {
+            bytes.fill(7);
+            Ok(())
+        });
+        assert!(id.unwrap().ends_with("-07070707"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="), "its file has them");
+        let shown = format!("{:?}", vault.ring().unwrap());
+        assert!(shown.contains("REDACTED") && !shown.contains("7, 7"), "{shown}");
+        for (wrong, told) in [
+            (text.replace("primary", "first"), "line 6"),
+            (text.replace("BwcH", "Bwc"), "not as they are written"),
+            (text.replace("\"version\": 1", "\"version\": 2"), "not as they are written"),
+            (String::new(), "line 1"),
+        ] {
+            fs::write(&path, &wrong).unwrap();
+            let error = vault.ring().unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains("hint: ") && !error.contains("BwcH"), "{error}");
+        }
+        fs::write(&path, &text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(vault.ring(), Err(Error::NotARing { .. })));
+    }
+
+    #[test]
+    fn two_at_a_time_lose_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = vault(folder.path());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        vault.generate(Utc::now(), &mut system_random).unwrap();
+                    }
+                });
+            }
+        });
+        let ring = vault.ring().unwrap();
+        assert_eq!(
+            (ring.keys().count(), ring.keys().filter(|key| key.state == KeyState::Primary).count()),
+            (20, 1)
+        );
+    }
 }

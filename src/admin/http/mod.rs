@@ -9,13 +9,14 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `jobs`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `crypt`, `jobs`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | connections | `server`, `secure` |
 
 mod asked;
 mod audit;
+mod crypt;
 mod erasures;
 mod guard;
 mod jobs;
@@ -37,6 +38,7 @@ pub use server::{Error, Server};
 use super::access::{Access, Failures};
 use super::audit::{Chain, Trail};
 use super::config::Config;
+use super::crypt::Vault;
 use super::desks::Desks;
 use super::jobs::Jobs;
 use super::migrate::Migrator;
@@ -49,6 +51,8 @@ pub struct Parts {
     pub chain: Arc<Chain>,
     pub migrator: Migrator,
     pub desks: Desks,
+    /// Where a key ring is configured.
+    pub vault: Option<Vault>,
 }
 
 /// The same, shared by all requests.
@@ -61,11 +65,12 @@ struct Surface {
     jobs: Jobs,
     migrator: Migrator,
     desks: Desks,
+    vault: Option<Vault>,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator, desks } = parts;
+        let Parts { config, access, trail, chain, migrator, desks, vault } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             jobs: Jobs::new(&config.jobs),
@@ -75,6 +80,7 @@ impl Surface {
             chain,
             migrator,
             desks,
+            vault,
         }
     }
 }

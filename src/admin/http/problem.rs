@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::admin::{access, care, command, desk, erase, jobs, lifecycle, migrate};
+use crate::admin::{access, care, command, crypt, desk, erase, jobs, lifecycle, migrate};
 use crate::clickhouse;
 
 /// A problem, as `application/problem+json`.
@@ -234,6 +234,26 @@ impl From<erase::Error> for Problem {
             E::NoValue { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_value"),
             E::Held { .. } => (StatusCode::CONFLICT, "held"),
             E::Left { .. } => (StatusCode::CONFLICT, "left"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<crypt::Error> for Problem {
+    fn from(error: crypt::Error) -> Self {
+        use crypt::Error as E;
+        let (status, code) = match &error {
+            E::NoRing | E::NoPrimary => (StatusCode::NOT_FOUND, "no_ring"),
+            E::NoKey(_) => (StatusCode::NOT_FOUND, "no_key"),
+            E::Moved { .. } => (StatusCode::CONFLICT, "rotated_meanwhile"),
+            E::InUse { .. } | E::IsPrimary(_) => (StatusCode::CONFLICT, "key_in_use"),
+            E::Full { .. } => (StatusCode::CONFLICT, "ring_full"),
+            E::File { .. } | E::NotARing { .. } | E::Random => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "key_ring")
+            }
+            E::NotAnEnvelope(_) | E::Refused { .. } | E::TooLarge { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "envelope")
+            }
         };
         Problem::new(status, code, &told(&error))
     }

@@ -4,6 +4,7 @@
 //! here has a right, a description and a test.
 
 mod access;
+mod crypt;
 mod jobs;
 mod lifecycle;
 mod migrations;
@@ -27,7 +28,7 @@ use crate::admin::command::Permission as P;
 
 /// The rows of every area.
 const AREAS: &[&[Route]] =
-    &[migrations::ROUTES, tables::ROUTES, lifecycle::ROUTES, jobs::ROUTES, access::ROUTES];
+    &[migrations::ROUTES, tables::ROUTES, lifecycle::ROUTES, crypt::ROUTES, jobs::ROUTES, access::ROUTES];
 
 /// Every route there is.
 pub fn all() -> impl Iterator<Item = &'static Route> {
