@@ -336,8 +336,9 @@ fn read_secrets(config: &mut Config) -> Vec<Fault> {
             }
             Ok(text) => *secret = Some(Secret::new(text.trim_end())),
             Err(error) => {
-                let message = format!("{} cannot be read: {error}", file.display());
-                found.push(Fault::new(path, message, hint));
+                let told = error.to_string();
+                let (why, hint) = told.split_once("\nhint: ").unwrap_or((told.as_str(), hint));
+                found.push(Fault::new(path, format!("{} cannot be read: {why}", file.display()), hint));
             }
         }
     }

@@ -17,6 +17,7 @@ mod audit;
 mod care;
 mod clickhouse;
 mod commands;
+mod crypt;
 mod dev_servers;
 mod dlq;
 mod erase;
