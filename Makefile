@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm it fuzz lint fmt servers stop status bench bench-line bench-guard chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -30,6 +30,7 @@ test: lint build ## Every test, those against real servers too (37 min from a fr
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
 	dev/bench-guard
+	dev/schemathesis
 	dev/setup-helm
 	dev/test-helm
 
@@ -45,6 +46,9 @@ it: setup ## Integration tests whose name contains T, with servers: make it T=na
 
 fuzz: setup ## Look for inputs that break a target: make fuzz TARGET=decoder|table|config|ledger SECONDS=60
 	@dev/fuzz $(or $(TARGET),decoder) $(or $(SECONDS),60)
+
+schemathesis: build ## Try the REST interface by its own description, with 2,000 requests and more (1 min): docs/testing.md.
+	@dev/schemathesis
 
 lint: setup ## Formatting and clippy, warnings denied, where the toolchain has them.
 	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; \

@@ -33,6 +33,8 @@ pub enum Permission {
     AuditRead,
     /// Make tokens for others, with any role.
     TokenIssue,
+    /// See how large tables are, what is planned for their age, and what is held.
+    TableRead,
     /// Merge and write parts again, and measure codecs in a scratch table.
     TableCare,
     /// Set rules of age on tables, and delete what is over.
@@ -41,10 +43,16 @@ pub enum Permission {
     LegalHold,
     /// Delete the rows of a subject.
     Erase,
+    /// See the records of erasures.
+    ErasureRead,
+    /// See which keys the ring has, without their bytes, and what needs them.
+    KeyRead,
+    /// Make, rotate and destroy keys of the ring, and write again what is encrypted with them.
+    KeyChange,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 14] = [
+    pub const ALL: [Permission; 18] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -55,10 +63,14 @@ impl Permission {
         Permission::JobCancel,
         Permission::AuditRead,
         Permission::TokenIssue,
+        Permission::TableRead,
         Permission::TableCare,
         Permission::Lifecycle,
         Permission::LegalHold,
         Permission::Erase,
+        Permission::ErasureRead,
+        Permission::KeyRead,
+        Permission::KeyChange,
     ];
 
     pub fn name(self) -> &'static str {
@@ -73,10 +85,14 @@ impl Permission {
             Permission::JobCancel => "job_cancel",
             Permission::AuditRead => "audit_read",
             Permission::TokenIssue => "token_issue",
+            Permission::TableRead => "table_read",
             Permission::TableCare => "table_care",
             Permission::Lifecycle => "lifecycle",
             Permission::LegalHold => "legal_hold",
             Permission::Erase => "erase",
+            Permission::ErasureRead => "erasure_read",
+            Permission::KeyRead => "key_read",
+            Permission::KeyChange => "key_change",
         }
     }
 }

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::audit::{Place, Trail};
 use super::command::{self, Actor, Command, Permission};
@@ -42,13 +44,17 @@ pub enum Error {
     )]
     Disk { table: TableName, needed: u64, free: u64 },
     #[error(
+        "it was asked to end before `{0}`\nhint: what was done before stays done; ask for the rest when it is wanted"
+    )]
+    Cancelled(String),
+    #[error(
         "the server answered something else than was asked for: {0}\nhint: check that the address is that of a ClickHouse server"
     )]
     Answer(String),
 }
 
 /// A table within its database.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, JsonSchema)]
 pub struct TableName {
     pub database: String,
     pub name: String,
@@ -114,6 +120,7 @@ pub struct Progress {
 pub type Observer = std::sync::Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// One server, the trail, and who asks.
+#[derive(Clone)]
 pub struct Desk {
     pub client: Client,
     pub host: String,
@@ -122,9 +129,11 @@ pub struct Desk {
     actor: Actor,
     trail: Trail,
     observer: Observer,
+    stop: CancellationToken,
 }
 
 /// What a [`Desk`] is made of.
+#[derive(Clone)]
 pub struct Setup<'a> {
     pub clickhouse: &'a clickhouse::Config,
     pub migrations: &'a migrate::Config,
@@ -143,21 +152,21 @@ impl Desk {
     /// A configuration that cannot work, or an endpoint that is not in it.
     pub fn new(setup: Setup<'_>) -> Result<Desk, Error> {
         let Setup { clickhouse, migrations, actor, places, endpoint, observer } = setup;
-        let (mut names, mut found) = (Vec::new(), None);
-        for address in &clickhouse.endpoints {
-            let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
-            let host = authority.split('/').next().unwrap_or_default().to_owned();
-            if found.is_none() && endpoint.as_ref().is_none_or(|wanted| *wanted == host) {
-                let config = clickhouse::Config { endpoints: vec![address.clone()], ..clickhouse.clone() };
-                found = Some((Client::new(&config)?, host.clone()));
-            }
-            names.push(host);
-        }
-        let no_endpoint = || Error::NoEndpoint(endpoint.clone().unwrap_or_default(), names.join(", "));
-        let (client, host) = found.ok_or_else(no_endpoint)?;
+        let hosts = hosts(clickhouse);
+        let is_wanted = |host: &String| endpoint.as_ref().is_none_or(|wanted| wanted == host);
+        let found = clickhouse.endpoints.iter().zip(&hosts).find(|(_, host)| is_wanted(host));
+        let no_endpoint = || Error::NoEndpoint(endpoint.clone().unwrap_or_default(), hosts.join(", "));
+        let (address, host) = found.ok_or_else(no_endpoint)?;
+        let config = clickhouse::Config { endpoints: vec![address.clone()], ..clickhouse.clone() };
+        let (client, host) = (Client::new(&config)?, host.clone());
         let database = clickhouse.database.clone();
         let trail = migrate::trail(places, client.clone(), &database, migrations);
-        Ok(Desk { client, host, database, actor, trail, observer })
+        Ok(Desk { client, host, database, actor, trail, observer, stop: CancellationToken::new() })
+    }
+
+    /// The same for somebody else, who is told of progress and may end it before its next statement.
+    pub fn acting(&self, actor: Actor, observer: Observer, stop: CancellationToken) -> Desk {
+        Desk { actor, observer, stop, ..self.clone() }
     }
 
     pub fn actor(&self) -> &Actor {
@@ -215,6 +224,9 @@ impl Desk {
         settings: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<(), Error> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Cancelled(sql.to_owned()));
+        }
         let all: Vec<(String, String)> =
             [("alter_sync", "2"), ("mutations_sync", "2")].iter().chain(settings).map(owned).collect();
         let query_id = format!("penstock-{}", uuid::Uuid::new_v4());
@@ -275,6 +287,15 @@ impl Desk {
         let free = self.row(FREE_BYTES, &table.params()).await?.number(0);
         room(table, bytes, free)
     }
+}
+
+/// Host and port of every endpoint.
+pub fn hosts(clickhouse: &clickhouse::Config) -> Vec<String> {
+    let host = |address: &String| {
+        let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+        authority.split('/').next().unwrap_or_default().to_owned()
+    };
+    clickhouse.endpoints.iter().map(host).collect()
 }
 
 fn room(table: &TableName, bytes: u64, free: u64) -> Result<(), Error> {

@@ -8,11 +8,15 @@ use chrono::Utc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::crypt::vault;
+use super::desk::place_of_files;
 use super::run::stop_on_signals;
 use super::{Error, runtime};
 use crate::admin::access::{self, Access};
 use crate::admin::audit::{Chain, ChainError, Place, Trail};
 use crate::admin::command::{self, Actor, Command, Permission};
+use crate::admin::desk::Setup as DeskSetup;
+use crate::admin::desks::Desks;
 use crate::admin::http::{self, Parts, Server};
 use crate::admin::migrate::{Migrator, Setup, Values};
 use crate::config::{Config, Inputs, Loaded};
@@ -101,7 +105,19 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         faults: Faults::new(&config.faults),
         places,
     })?;
-    let parts = Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator };
+    let setup = DeskSetup {
+        clickhouse: &config.clickhouse,
+        migrations: &config.migrations,
+        actor: actor.clone(),
+        places: vec![Place::File(Arc::clone(&chain))],
+        endpoint: None,
+        observer: Arc::new(|_| {}),
+    };
+    let desks = Desks::new(&setup, place_of_files(config))?;
+    // Without a ring the routes of keys say so.
+    let vault = vault(config).ok();
+    let parts =
+        Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator, desks, vault };
     let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
     // A trail that cannot be written is found out now, and not by the first command.
     let server =

@@ -7,6 +7,7 @@ mod admin;
 pub mod args;
 mod audit;
 mod config;
+mod crypt;
 mod dlq;
 mod erase;
 pub mod failure;
@@ -106,6 +107,8 @@ pub enum Command {
     Migrate(migrate::MigrateArgs),
     /// Serves the REST interface by which tables are cared for
     Admin(admin::AdminArgs),
+    /// Encrypts secrets that lie in files, and keeps the keys
+    Crypt(crypt::CryptArgs),
     /// Makes and checks tokens for it, and tells who may do what
     Token(token::TokenArgs),
     /// Shows and verifies the trail of what was done
@@ -194,6 +197,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Migrate(args) => call(environment, out)?.migrate(&args),
         Command::Admin(_) => call(environment, out)?.admin(),
         Command::Token(args) => call(environment, out)?.token(&args),
+        Command::Crypt(args) => call(environment, out)?.crypt(&args),
         Command::Audit(args) => call(environment, out)?.trail(&args),
         Command::Lifecycle(args) => call(environment, out)?.lifecycle(&args),
         Command::Erase(args) => call(environment, out)?.erase(&args),

@@ -8,6 +8,8 @@ use crate::units::Span;
 
 /// Below it a slow answer alone would lose the lock of migrations.
 const LEASE_MIN: Span = Span::millis(200);
+/// Every line asks every endpoint as often.
+const REFRESH_MIN: Span = Span::millis(100);
 /// A token that ended longer ago has ended.
 const SKEW_MAX: Span = Span::secs(60);
 
@@ -47,6 +49,10 @@ fn lifecycle(lifecycle: &crate::admin::lifecycle::Config, found: &mut Vec<Fault>
     let tables = [("holds_table", &lifecycle.holds_table), ("erasures_table", &lifecycle.erasures_table)];
     for (key, _) in tables.iter().filter(|(_, table)| table.is_empty()) {
         found.push(Fault::new(format!("lifecycle.{key}"), "is empty", "name the table"));
+    }
+    if lifecycle.erasures_refresh < REFRESH_MIN {
+        let hint = format!("write {REFRESH_MIN} or more");
+        found.push(Fault::new("lifecycle.erasures_refresh", "is too short", hint));
     }
     if lifecycle.holds_table == lifecycle.erasures_table {
         let hint = "their columns differ; name two tables";

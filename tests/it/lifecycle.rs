@@ -441,6 +441,7 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
         partitions: Vec::new(),
         reason: String::new(),
         until: None,
+        dry_run: false,
     };
     let mut refused = vec![
         reader.apply(&[], &plan.hash).await.unwrap_err().to_string(),
@@ -449,10 +450,10 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
     ];
     let subject = Subject { column: "email".to_owned(), value: "a@b".to_owned() };
     let request = Request { subject, reason: String::new(), lightweight: false };
-    let eraser = Eraser::new(lifecycles(stranger(Permission::Lifecycle)), "penstock_erasures");
+    let eraser = Eraser::new(lifecycles(stranger(Permission::Lifecycle)));
     refused.push(eraser.erase(&request).await.unwrap_err().to_string());
     let care = Care::new(desk(&bench, stranger(Permission::LegalHold)).0);
-    refused.push(care.optimize(&optimize()).await.unwrap()[0].error.clone().unwrap());
+    refused.push(care.optimize(&optimize()).await.unwrap().tables[0].error.clone().unwrap());
     for (message, needs) in
         refused.iter().zip(["lifecycle", "lifecycle", "legal_hold", "erase", "table_care"])
     {
@@ -464,11 +465,11 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
     // The right ones may, and who waits is told of progress.
     let (desk, told) = desk(&bench, stranger(Permission::TableCare));
     let done = Care::new(desk).optimize(&optimize()).await.unwrap();
-    assert_eq!(done[0].after.unwrap().parts, 1, "{done:?}");
+    assert_eq!(done.tables[0].after.unwrap().parts, 1, "{done:?}");
     assert!(told.load(Ordering::Relaxed) > 0);
     let master = lifecycles(stranger(Permission::Lifecycle));
     master.apply(&[], &plan.hash).await.unwrap();
     assert_eq!(count(&bench, "events"), 0);
     let materialize = Materialize { table: "events".to_owned(), ..Materialize::default() };
-    assert!(master.materialize(&materialize).await.unwrap().is_empty(), "nothing is left");
+    assert!(master.materialize(&materialize).await.unwrap().partitions.is_empty(), "nothing is left");
 }

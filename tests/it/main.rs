@@ -17,9 +17,11 @@ mod audit;
 mod care;
 mod clickhouse;
 mod commands;
+mod crypt;
 mod dev_servers;
 mod dlq;
 mod erase;
+mod erased;
 mod exact;
 #[allow(dead_code, clippy::print_stdout, reason = "it is to be read")]
 mod example;

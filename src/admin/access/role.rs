@@ -47,10 +47,16 @@ impl Role {
     pub fn permissions(self) -> &'static [Permission] {
         use Permission as P;
         match self {
-            Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead],
-            Role::Operator => {
-                &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::JobCancel, P::TableCare]
-            }
+            Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead, P::TableRead],
+            Role::Operator => &[
+                P::SelfRead,
+                P::MigrateRead,
+                P::MigrateCheck,
+                P::JobRead,
+                P::JobCancel,
+                P::TableRead,
+                P::TableCare,
+            ],
             Role::DataAdmin => &[
                 P::SelfRead,
                 P::MigrateRead,
@@ -60,12 +66,31 @@ impl Role {
                 P::MigrateJournal,
                 P::JobRead,
                 P::JobCancel,
+                P::TableRead,
                 P::TableCare,
                 P::Lifecycle,
                 P::Erase,
+                P::ErasureRead,
             ],
-            Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue, P::LegalHold],
-            Role::Auditor => &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::AuditRead],
+            Role::SecurityAdmin => &[
+                P::SelfRead,
+                P::TokenIssue,
+                P::JobRead,
+                P::TableRead,
+                P::LegalHold,
+                P::KeyRead,
+                P::KeyChange,
+            ],
+            Role::Auditor => &[
+                P::SelfRead,
+                P::MigrateRead,
+                P::MigrateCheck,
+                P::JobRead,
+                P::AuditRead,
+                P::TableRead,
+                P::ErasureRead,
+                P::KeyRead,
+            ],
         }
     }
 }

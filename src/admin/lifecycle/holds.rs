@@ -2,6 +2,7 @@
 //!
 //! Refuses to forget: a hold that is let go stays as it was put, with a row after it that says who let it go and why.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::admin::migrate::journal::is_missing;
 use crate::admin::rows;
 
 /// One hold that is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Hold {
     pub id: String,
     pub database: String,
@@ -34,6 +35,12 @@ impl Hold {
     pub fn covers(&self, partition_id: &str) -> bool {
         self.partitions.is_empty() || self.partitions.iter().any(|pattern| matches(pattern, partition_id))
     }
+}
+
+/// Every hold that is in force.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Holds {
+    pub holds: Vec<Hold>,
 }
 
 /// What is held of one table.

@@ -4,6 +4,7 @@
 
 mod access;
 mod jobs;
+mod tables;
 mod trail;
 
 use std::time::Duration;
