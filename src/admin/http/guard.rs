@@ -16,7 +16,7 @@ use serde_json::json;
 use super::Surface;
 use super::asked::{Asked, Bearer};
 use super::problem::Problem;
-use super::routes::{self, Answer, Route};
+use super::routes::{Answer, Route};
 use crate::admin::access::Principal;
 use crate::admin::command::{self, Actor, Command};
 use crate::telemetry::metrics::METRICS;
@@ -85,7 +85,7 @@ async fn handle(
     }
     let body_bytes_max = surface.config.body_bytes_max.as_usize();
     let asked = Asked::read(route, Bearer { principal, actor }, id, request, body_bytes_max).await?;
-    routes::act(surface, asked).await
+    (route.does)(surface, &asked).await
 }
 
 fn door(route: &Route, details: serde_json::Value) -> Command {

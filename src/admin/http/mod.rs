@@ -1,7 +1,7 @@
 //! The REST interface of the admin process.
 //!
 //! Refuses to do anything itself: what changes something goes through `command`, migrations are `migrate`'s. One table,
-//! [`routes::ROUTES`], is what the router, the rights and the description are made from, so that none has a route
+//! [`routes::all`], is what the router, the rights and the description are made from, so that none has a route
 //! that the others have not.
 //!
 //! | what | where |

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
-use super::routes::{ROUTES, Route};
+use super::routes::{self, Route};
 use crate::admin::jobs::Job;
 
 /// Any object; what it says of itself is in it.
@@ -32,7 +32,7 @@ fn describe() -> Value {
     settings.meta_schema = None;
     let mut generator = settings.into_generator();
     let mut paths = Map::new();
-    for route in ROUTES {
+    for route in routes::all() {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
             path.insert(route.verb.name().to_ascii_lowercase(), operation(route, &mut generator));
@@ -120,10 +120,9 @@ fn content(about: &str, kind: &str, schema: &Value) -> Value {
 }
 
 fn parameters(route: &Route) -> Vec<Value> {
-    let in_path = route
-        .path
-        .contains("{id}")
-        .then(|| json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }));
+    let left_open = route.path.split('{').nth(1).and_then(|rest| rest.split('}').next());
+    let in_path = left_open
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     let in_query = route.parameters().map(|one| {
         json!({ "name": one.name, "in": "query", "description": one.about, "schema": { "type": one.kind } })
     });
@@ -143,7 +142,7 @@ mod tests {
     #[test]
     fn every_route_is_described_and_every_reference_leads_somewhere() {
         let all = description();
-        for route in ROUTES {
+        for route in routes::all() {
             let operation = &all["paths"][route.path][route.verb.name().to_ascii_lowercase()];
             assert_eq!(operation["operationId"], route.action);
             assert_eq!(operation["x-penstock-permission"], route.needs.name());
@@ -154,7 +153,7 @@ mod tests {
         }
         let count: usize =
             all["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-        assert_eq!(count, ROUTES.len(), "nothing is described that is not there");
+        assert_eq!(count, routes::all().count(), "nothing is described that is not there");
         let text = all.to_string();
         let mut seen = 0;
         for reference in text.split("\"$ref\":\"").skip(1) {
