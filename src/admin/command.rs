@@ -41,10 +41,18 @@ pub enum Permission {
     LegalHold,
     /// Delete the rows of a subject.
     Erase,
+    /// See schedules, and what came of their runs.
+    ScheduleRead,
+    /// Have a schedule run at another time; what it does wants its own rights.
+    ScheduleRun,
+    /// See how the servers and the admin process are.
+    HealthRead,
+    /// Take tokens back, and see which were.
+    TokenRevoke,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 14] = [
+    pub const ALL: [Permission; 18] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -59,6 +67,10 @@ impl Permission {
         Permission::Lifecycle,
         Permission::LegalHold,
         Permission::Erase,
+        Permission::ScheduleRead,
+        Permission::ScheduleRun,
+        Permission::HealthRead,
+        Permission::TokenRevoke,
     ];
 
     pub fn name(self) -> &'static str {
@@ -77,6 +89,10 @@ impl Permission {
             Permission::Lifecycle => "lifecycle",
             Permission::LegalHold => "legal_hold",
             Permission::Erase => "erase",
+            Permission::ScheduleRead => "schedule_read",
+            Permission::ScheduleRun => "schedule_run",
+            Permission::HealthRead => "health_read",
+            Permission::TokenRevoke => "token_revoke",
         }
     }
 }

@@ -47,10 +47,20 @@ impl Role {
     pub fn permissions(self) -> &'static [Permission] {
         use Permission as P;
         match self {
-            Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead],
-            Role::Operator => {
-                &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::JobCancel, P::TableCare]
+            Role::Viewer | Role::Analyst => {
+                &[P::SelfRead, P::MigrateRead, P::JobRead, P::ScheduleRead, P::HealthRead]
             }
+            Role::Operator => &[
+                P::SelfRead,
+                P::MigrateRead,
+                P::MigrateCheck,
+                P::JobRead,
+                P::JobCancel,
+                P::TableCare,
+                P::ScheduleRead,
+                P::ScheduleRun,
+                P::HealthRead,
+            ],
             Role::DataAdmin => &[
                 P::SelfRead,
                 P::MigrateRead,
@@ -63,9 +73,20 @@ impl Role {
                 P::TableCare,
                 P::Lifecycle,
                 P::Erase,
+                P::ScheduleRead,
+                P::ScheduleRun,
+                P::HealthRead,
             ],
-            Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue, P::LegalHold],
-            Role::Auditor => &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::AuditRead],
+            Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue, P::TokenRevoke, P::LegalHold, P::HealthRead],
+            Role::Auditor => &[
+                P::SelfRead,
+                P::MigrateRead,
+                P::MigrateCheck,
+                P::JobRead,
+                P::AuditRead,
+                P::ScheduleRead,
+                P::HealthRead,
+            ],
         }
     }
 }

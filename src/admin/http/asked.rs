@@ -118,6 +118,7 @@ impl Asked {
             actor: self.principal.subject.clone(),
             key: self.key.clone(),
             fingerprint: hex(hash.finalize().as_slice()),
+            run: None,
         }
     }
 }

@@ -9,7 +9,7 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `jobs`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | connections | `server`, `secure` |
@@ -20,8 +20,9 @@ mod guard;
 mod jobs;
 mod migrations;
 mod openapi;
-mod problem;
+pub(in crate::admin) mod problem;
 mod routes;
+mod schedules;
 mod secure;
 mod server;
 mod tokens;
@@ -36,6 +37,8 @@ use super::audit::{Chain, Trail};
 use super::config::Config;
 use super::jobs::Jobs;
 use super::migrate::Migrator;
+use super::schedule::Schedules;
+use super::watch::Watch;
 
 /// What the routes work with.
 pub struct Parts {
@@ -44,6 +47,9 @@ pub struct Parts {
     pub trail: Trail,
     pub chain: Arc<Chain>,
     pub migrator: Migrator,
+    pub jobs: Jobs,
+    pub schedules: Arc<Schedules>,
+    pub watch: Arc<Watch>,
 }
 
 /// The same, shared by all requests.
@@ -55,19 +61,23 @@ struct Surface {
     chain: Arc<Chain>,
     jobs: Jobs,
     migrator: Migrator,
+    schedules: Arc<Schedules>,
+    watch: Arc<Watch>,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator } = parts;
+        let Parts { config, access, trail, chain, migrator, jobs, schedules, watch } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
-            jobs: Jobs::new(&config.jobs),
+            jobs,
             config,
             access,
             trail,
             chain,
             migrator,
+            schedules,
+            watch,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! here has a right, a description and a test.
 
 mod access;
+mod fleet;
 mod jobs;
 mod migrations;
 
@@ -24,7 +25,7 @@ use crate::admin::access::matrix;
 use crate::admin::command::Permission as P;
 
 /// The rows of every area.
-const AREAS: &[&[Route]] = &[migrations::ROUTES, jobs::ROUTES, access::ROUTES];
+const AREAS: &[&[Route]] = &[migrations::ROUTES, jobs::ROUTES, fleet::ROUTES, access::ROUTES];
 
 /// Every route there is.
 pub fn all() -> impl Iterator<Item = &'static Route> {
