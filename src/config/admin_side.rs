@@ -2,7 +2,7 @@
 //!
 //! Refuses to look at anything but the settings: whether servers agree is found out when they are asked.
 
-use super::validate::{is_host_port, pair_of_files};
+use super::validate::{is_host_port, pair_of_files, topic_fault};
 use super::{Config, Fault};
 use crate::admin::schedule::{SCHEDULES_MAX, Schedule};
 use crate::units::Span;
@@ -82,6 +82,7 @@ fn schedules(admin: &crate::admin::Config, found: &mut Vec<Fault>) {
             found.push(Fault::new(format!("admin.schedules[{index}].name"), "is there twice", hint));
         }
     }
+    found.extend(admin.leader.name.as_ref().and_then(|name| topic_fault("admin.leader.name", name)));
     if admin.leader.session_timeout < SESSION_MIN || admin.leader.session_timeout > SESSION_MAX {
         let hint = format!("write {SESSION_MIN} to {SESSION_MAX}, and within what the brokers allow");
         found.push(Fault::new("admin.leader.session_timeout", "is out of range", hint));

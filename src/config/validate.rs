@@ -321,7 +321,7 @@ fn dead_letter_topic(config: &Config, found: &mut Vec<Fault>) {
     }
 }
 
-fn topic_fault(path: &str, topic: &str) -> Option<Fault> {
+pub(super) fn topic_fault(path: &str, topic: &str) -> Option<Fault> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let message = match topic {
         "" => "is empty",
