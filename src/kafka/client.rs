@@ -105,14 +105,13 @@ pub fn candidate(config: &Config, session_timeout: Duration) -> ClientConfig {
     let mut client = probe(config);
     client
         .set("group.id", &config.group)
-        // The whole assignment is given back before another one is told.
-        .set("partition.assignment.strategy", "range")
+        // Whoever leads goes on when others come and go.
+        .set("partition.assignment.strategy", "cooperative-sticky")
         .set("auto.offset.reset", "latest")
         .set("session.timeout.ms", millis(session_timeout))
         .set("heartbeat.interval.ms", millis(session_timeout / 5))
         // A broker that hangs is given up within a session.
-        .set("socket.timeout.ms", millis(session_timeout.max(Duration::from_secs(1))))
-        .set("fetch.wait.max.ms", "5000");
+        .set("socket.timeout.ms", millis(session_timeout.max(Duration::from_secs(1))));
     client
 }
 

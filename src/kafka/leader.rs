@@ -137,8 +137,16 @@ impl Drop for Candidate {
 /// What librdkafka calls back with, on the thread that polls.
 #[derive(Default)]
 struct Context {
-    changes: Mutex<VecDeque<bool>>,
+    changes: Mutex<VecDeque<Change>>,
     owns: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Won,
+    Lost,
+    /// Another one has it.
+    Joined,
 }
 
 impl ClientContext for Context {
@@ -154,20 +162,33 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if !matches!(rebalance, Rebalance::Assign(_)) {
-            // Fenced before the group hears that it is given back.
+        let is_fenced = match rebalance {
+            Rebalance::Assign(_) => false,
+            Rebalance::Revoke(list) => has_place(list),
+            Rebalance::Error(_) => true,
+        };
+        if is_fenced {
+            // Before the group hears that it is given back.
             self.owns.store(false, Ordering::Release);
-            self.changes.lock().push_back(false);
+            self.changes.lock().push_back(Change::Lost);
         }
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance {
-            let owns = list.elements().iter().any(|element| element.partition() == 0);
-            self.owns.store(owns, Ordering::Release);
-            self.changes.lock().push_back(true);
+        // Only what is new is told: whoever leads already hears of nothing.
+        let Rebalance::Assign(list) = rebalance else { return };
+        if has_place(list) {
+            self.owns.store(true, Ordering::Release);
+            self.changes.lock().push_back(Change::Won);
+        } else if !self.owns.load(Ordering::Acquire) {
+            self.changes.lock().push_back(Change::Joined);
         }
     }
+}
+
+/// Whether it has the partition that the leader holds; there may be others where somebody else made the topic.
+fn has_place(list: &TopicPartitionList) -> bool {
+    list.elements().iter().any(|element| element.partition() == 0)
 }
 
 /// The thread of a candidate.
@@ -216,9 +237,9 @@ impl Election {
             }
             let change = member.context().changes.lock().drain(..).next_back();
             match change {
-                Some(true) if member.context().owns.load(Ordering::Acquire) => unread = true,
-                Some(true) => self.shared.set(Standing::Following),
-                Some(false) => {
+                Some(Change::Won) => unread = true,
+                Some(Change::Joined) => self.shared.set(Standing::Following),
+                Some(Change::Lost) => {
                     unread = false;
                     self.shared.set(Standing::Outside("the group chooses its leader".to_owned()));
                 }

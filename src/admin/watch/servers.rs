@@ -16,7 +16,7 @@ use crate::units::Span;
 const DISKS_MAX: usize = 20;
 
 const DISKS: &str = "SELECT name, total_space, unreserved_space FROM system.disks WHERE total_space > 0 \
-     AND total_space < toUInt64(1) << 62 ORDER BY unreserved_space / total_space, name LIMIT 20";
+     AND total_space < 4611686018427387904 ORDER BY unreserved_space / total_space, name LIMIT 20";
 const REPLICAS: &str = "SELECT countIf(is_readonly), max(absolute_delay), \
      argMax(concat(database, '.', table), absolute_delay), anyIf(concat(database, '.', table), is_readonly) \
      FROM system.replicas";
@@ -25,8 +25,8 @@ const MUTATIONS: &str = "SELECT concat(database, '.', table), mutation_id, \
      WHERE NOT is_done AND NOT is_killed AND (latest_fail_reason != '' OR create_time < now() - {age:UInt64}) \
      ORDER BY latest_fail_reason = '', create_time LIMIT 1";
 /// The table that is closest to its limit, its parts, and the limit.
-const PARTS: &str = "WITH (SELECT toUInt64(value) FROM system.merge_tree_settings WHERE name = 'parts_to_throw_insert') AS \
-     throws SELECT concat(p.database, '.', p.table), p.parts, \
+const PARTS: &str = "WITH ifNull((SELECT toUInt64(value) FROM system.merge_tree_settings WHERE name = 'parts_to_throw_insert'), 3000) \
+     AS throws SELECT concat(p.database, '.', p.table), p.parts, \
      toUInt64OrDefault(extract(t.engine_full, 'parts_to_throw_insert = \\'?([0-9]+)'), throws) AS own FROM \
      (SELECT database, table, max(parts) AS parts FROM (SELECT database, table, partition_id, count() AS parts \
      FROM system.parts WHERE active GROUP BY database, table, partition_id) GROUP BY database, table) AS p \

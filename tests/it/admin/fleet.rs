@@ -29,10 +29,11 @@ impl Pair {
         let kafka = Servers::shared().kafka.clone();
         let admin = Admin::start_with(|config| {
             config
-                .set("kafka.brokers", kafka.brokers.as_str())
+                .set("kafka.brokers", json!([kafka.brokers]))
                 .set("admin.schedules", ticking())
                 .set("admin.leader.session_timeout", "3s")
                 .set("admin.jobs.lease", "2s")
+                .set("admin.health.interval", "500ms")
         });
         let listen = format!("127.0.0.1:{}", free_port());
         let mut other = Penstock::start(&admin.config.clone().set("admin.listen", listen), &["admin"]);
