@@ -234,6 +234,9 @@ impl Election {
             }
             if let Some(Err(error)) = member.poll(Duration::ZERO) {
                 consumer::judge(&error)?;
+                if let Standing::Outside(why) = &mut *self.shared.standing.lock() {
+                    *why = error.to_string();
+                }
             }
             let change = member.context().changes.lock().drain(..).next_back();
             match change {

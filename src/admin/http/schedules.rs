@@ -8,13 +8,15 @@ use axum::http::StatusCode;
 use chrono::Utc;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::Surface;
 use super::asked::Asked;
 use super::problem::Problem;
 use super::routes::Answer;
+use crate::admin::command;
 use crate::admin::jobs::Job;
-use crate::admin::schedule::Line;
+use crate::admin::schedule::{Error, Line};
 
 /// Every schedule.
 #[derive(Serialize, JsonSchema)]
@@ -49,7 +51,16 @@ pub async fn run(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Proble
         let failed = |text: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "schedule", &text);
         return Answer::new(&preview.map_err(|why| failed(why.to_string()))?);
     }
-    let (job, is_new) = surface.schedules.run_now(&asked.id, &asked.actor, asked.ask())?;
+    let (job, is_new) = match surface.schedules.run_now(&asked.id, &asked.actor, asked.ask()) {
+        Err(error @ Error::Forbidden { .. }) => {
+            let why = error.to_string();
+            let command = asked.command(&asked.id, json!({}));
+            command::refuse(&surface.trail, &asked.actor, &command, why.lines().next().unwrap_or_default())
+                .await;
+            return Err(error.into());
+        }
+        other => other?,
+    };
     let location = Some(format!("/v1/jobs/{}", job.id));
     Ok(Answer { status: StatusCode::ACCEPTED, location, is_repeated: !is_new, ..Answer::new(&job)? })
 }

@@ -424,4 +424,32 @@ mod tests {
         assert_eq!(jobs.get(&two.id).await.unwrap().state, State::Cancelled);
         assert!(matches!(jobs.start(ask(None, ""), Utc::now(), waits), Err(Error::Closed)));
     }
+
+    #[tokio::test]
+    async fn of_one_schedule_one_run_at_a_time_beyond_the_limit_of_jobs_and_what_is_skipped_is_kept() {
+        let jobs = Jobs::new(&Config { running_max: 1, ..Config::default() }, "here", None);
+        let waits = |handle: Handle| async move {
+            handle.stop.cancelled().await;
+            Err(json!("stopped"))
+        };
+        let of = |name: &str| Ask {
+            run: Some(Run { schedule: name.to_owned(), due_s: Some(60) }),
+            ..ask(None, "")
+        };
+        jobs.start(ask(None, ""), Utc::now(), waits).unwrap();
+        assert!(matches!(jobs.start(ask(None, ""), Utc::now(), waits), Err(Error::Busy(1))));
+        let (first, _) = jobs.start(of("a"), Utc::now(), waits).unwrap();
+        assert_eq!((first.schedule.as_str(), first.due.as_str()), ("a", "1970-01-01T00:01:00.000Z"));
+        assert!(jobs.is_running("a") && !jobs.is_running("b"));
+        assert!(
+            matches!(jobs.start(of("a"), Utc::now(), waits), Err(Error::Overlap { id, .. }) if id == first.id)
+        );
+        jobs.start(of("b"), Utc::now(), waits).unwrap();
+        jobs.skip(&of("a"), Utc::now(), told(409, "missed", "late\nhint: x")).await;
+        let (listed, _) = jobs.list(Some("a"), 10).await;
+        assert_eq!((listed.len(), listed[0].state), (2, State::Skipped));
+        assert_eq!(listed[0].error.as_ref().unwrap()["hint"], "x");
+        jobs.close().await;
+        assert!(!jobs.is_running("a"));
+    }
 }

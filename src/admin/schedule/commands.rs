@@ -30,6 +30,8 @@ pub struct Command {
     /// What the schedule may do, and whoever has it run at another time.
     pub needs: &'static [P],
     pub about: &'static str,
+    /// Whether a trial run can say more than what would be run.
+    pub can_be_tried: bool,
     pub does: fn(Call) -> Doing,
 }
 
@@ -40,6 +42,7 @@ pub const COMMANDS: &[Command] = &[
         takes: Takes::Tables,
         needs: &[P::Lifecycle],
         about: "Plans the rules of age, and carries the plan out",
+        can_be_tried: true,
         does: |call| Box::pin(lifecycle(call)),
     },
     Command {
@@ -47,6 +50,7 @@ pub const COMMANDS: &[Command] = &[
         takes: Takes::Tables,
         needs: &[P::TableCare],
         about: "Merges each partition into one part; all tables without names",
+        can_be_tried: true,
         does: |call| Box::pin(optimize(call)),
     },
     Command {
@@ -54,6 +58,7 @@ pub const COMMANDS: &[Command] = &[
         takes: Takes::Nothing,
         needs: &[P::MigrateCheck],
         about: "Compares the files with what was run; fails on a difference",
+        can_be_tried: false,
         does: |call| Box::pin(verify_migrations(call)),
     },
     Command {
@@ -61,6 +66,7 @@ pub const COMMANDS: &[Command] = &[
         takes: Takes::Nothing,
         needs: &[P::MigrateCheck],
         about: "Compares the live tables with what the migrations make; fails on a difference",
+        can_be_tried: false,
         does: |call| Box::pin(drift(call)),
     },
     Command {
@@ -68,6 +74,7 @@ pub const COMMANDS: &[Command] = &[
         takes: Takes::Nothing,
         needs: &[P::AuditRead],
         about: "Reads the whole audit trail; fails at the first line that is wrong",
+        can_be_tried: false,
         does: |call| Box::pin(verify_trail(call)),
     },
 ];

@@ -173,9 +173,9 @@ impl Schedules {
     /// None of this name, or no right to it; what fails by itself is the answer.
     pub async fn preview(&self, name: &str, actor: &Actor) -> Result<Result<Value, Failed>, Error> {
         let one = self.permitted(name, actor)?;
-        match one.command.words {
-            "lifecycle apply" | "table optimize" => Ok((one.command.does)(self.call(one, actor, None)).await),
-            words => Ok(Ok(json!({ "would": words }))),
+        match one.command.can_be_tried {
+            true => Ok((one.command.does)(self.call(one, actor, None)).await),
+            false => Ok(Ok(json!({ "would": one.what }))),
         }
     }
 

@@ -93,14 +93,19 @@ impl Scheduler {
 
     /// Which of the runs that others began have ended.
     async fn look_abroad(&mut self) -> Result<(), clickhouse::Error> {
-        let Some(history) = self.schedules.jobs.history() else { return Ok(self.foreign.clear()) };
         for name in self.foreign.clone() {
-            let open = history.open(&name).await?;
-            if open.iter().all(|one| one.job.instance == self.schedules.instance) {
+            if !self.is_open_abroad(&name).await? {
                 self.foreign.remove(&name);
             }
         }
         Ok(())
+    }
+
+    /// Whether another process has a run of it under way.
+    async fn is_open_abroad(&self, name: &str) -> Result<bool, clickhouse::Error> {
+        let Some(history) = self.schedules.jobs.history() else { return Ok(false) };
+        let open = history.open(name).await?;
+        Ok(open.iter().any(|one| one.job.instance != self.schedules.instance))
     }
 
     fn is_busy(&self, one: &Schedule) -> bool {
@@ -116,10 +121,22 @@ impl Scheduler {
         let schedules = Arc::clone(&self.schedules);
         let mut all: Vec<(&Schedule, Due, DateTime<Utc>)> = Vec::new();
         let mut claims = self.claims.clone();
-        for one in schedules.all.iter().filter(|one| !self.is_busy(one)) {
-            let Some(last) = self.last(one) else { continue };
+        for one in &schedules.all {
+            let Some(last) = self.last(one).filter(|_| !self.is_busy(one)) else { continue };
             let due = one.when.due(last, now, one.lateness);
             let Some(upto) = due.upto else { continue };
+            match self.is_open_abroad(&one.name).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.foreign.insert(one.name.clone());
+                    continue;
+                }
+                // Nothing is claimed that could not be written down: it stays due.
+                Err(error) => {
+                    tracing::warn!(%error, schedule = one.name, "what is due cannot be written down, and waits");
+                    return false;
+                }
+            }
             claims.insert(one.name.clone(), upto.timestamp());
             all.push((one, due, upto));
         }

@@ -147,10 +147,10 @@ fn a_leader_that_was_frozen_runs_nothing_when_it_wakes() {
         false => (&pair.other, &pair.admin.process),
     };
     waking.cont();
-    // It hears that it leads no more, and the other goes on meanwhile.
-    wait_until(DEADLINE, "the one that woke does not lead", || {
-        waking.metrics().is_some() && leads(waking) == 0
-    });
+    // It comes back as one that follows, and the other goes on meanwhile.
+    let follows =
+        || waking.metric("penstock_admin_health", &["check=\"leader\"", "state=\"ok\""]) == Some(1.0);
+    wait_until(DEADLINE, "the one that woke follows", || leads(waking) == 0 && follows());
     let before = runs_of(&pair, survivor);
     wait_until(DEADLINE, "the other one goes on", || runs_of(&pair, survivor) >= before + 5);
     // A run that was under way when it was frozen may have come to its end.
@@ -177,6 +177,33 @@ fn a_leader_that_leaves_in_order_is_followed_at_once() {
     assert!(runs_of(&pair, left) >= 3);
     // A rolling restart leaves out nothing.
     assert!(pair.longest_gap() < 4.0, "{}", pair.all());
+}
+
+#[test]
+fn runs_of_one_schedule_never_overlap_whoever_begins_them() {
+    let schedules = json!([{ "name": "slow", "what": "migrate verify", "every": "30d" }]);
+    let admin =
+        Admin::start_with(|config| config.set("admin.schedules", schedules).set("migrations.shadow", false));
+    let slow = "-- penstock: verify=SELECT count() = 3 FROM (SELECT sleepEachRow(1) FROM numbers(3) SETTINGS max_block_size = 1)\n\
+                CREATE TABLE t (x UInt8) ENGINE = Memory";
+    admin.bench.write("V1__t.sql", slow);
+    let token = admin.token("data_admin");
+    let up = json!({ "plan": admin.plan_hash(&token, "") });
+    assert_eq!(admin.job("/v1/migrations/up", &token, &up)["state"], "done");
+    let first = admin.ask("POST", "/v1/schedules/slow/run", &token, &Value::Null);
+    assert_eq!(first.status, 202, "{}", first.body);
+    let running = "SELECT count() FROM DB.penstock_jobs WHERE schedule = 'slow' AND state = 'running'";
+    wait_until(DEADLINE, "it is written down", || admin.bench.sql(running) != "0");
+    let second = admin.ask("POST", "/v1/schedules/slow/run", &token, &Value::Null);
+    assert_eq!(second.status, 409, "of the same process: {}", second.body);
+    let (code, log) = admin.run(&["schedule", "run", "slow"]);
+    assert!(
+        code == Some(7) && log.contains("another run of slow is under way"),
+        "of another process: {code:?} {log}"
+    );
+    let place = first.header("location").unwrap();
+    assert_eq!(admin.ended(place, &token)["state"], "done");
+    assert_eq!(admin.run(&["schedule", "run", "slow"]).0, Some(0), "it has ended");
 }
 
 #[test]
@@ -274,6 +301,7 @@ fn a_schedule_is_listed_run_by_hand_and_remembered_by_all_three_ways() {
     let by_rest = admin.get("/v1/schedules/broken/runs?limit=1", &token);
     assert_eq!(by_rest["runs"][0]["id"], history["runs"][0]["id"], "both ways tell the same");
     let trail = admin.trail();
+    assert_eq!(seen(&trail, "schedule.run", "refused"), 2, "both refusals are written down");
     assert_eq!((seen(&trail, "schedule.run", "done"), seen(&trail, "schedule.run", "failed")), (2, 2));
     assert_eq!(seen(&trail, "table.optimize", "done"), 1);
 }
