@@ -2,6 +2,7 @@
 //!
 //! Refuses to run any of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Error, tables};
@@ -95,9 +96,20 @@ pub(super) fn watch(
         kafka: &config.kafka,
         chain,
         candidate,
+        certificates: certificates(config),
         health,
         instance: instance.to_owned(),
     })?)
+}
+
+/// The certificates that this process shows to others.
+fn certificates(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let all = [
+        ("admin.tls.cert_file", &config.admin.tls.cert_file),
+        ("clickhouse.tls.cert_file", &config.clickhouse.tls.cert_file),
+        ("kafka.security.cert_file", &config.kafka.security.cert_file),
+    ];
+    all.into_iter().filter_map(|(setting, path)| Some((setting, path.clone()?))).collect()
 }
 
 pub(super) fn revocations(config: &Config) -> Result<Revocations, Error> {

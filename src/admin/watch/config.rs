@@ -27,6 +27,8 @@ pub struct Config {
     /// Share of the parts at which inserts are refused above which a table is told, in percent.
     #[schemars(range(min = 1, max = 100))]
     pub parts_percent_max: u8,
+    /// Time that a certificate of our own must still hold; less is told.
+    pub certificate_left_min: Span,
     /// How often the whole audit trail is verified.
     pub audit_interval: Span,
     /// Who is told of changes.
@@ -63,6 +65,7 @@ impl Default for Config {
             replica_delay_max: Span::secs(300),
             mutation_age_max: Span::secs(3600),
             parts_percent_max: 50,
+            certificate_left_min: Span::secs(14 * 86_400),
             audit_interval: Span::secs(3600),
             webhook: Webhook::default(),
         }

@@ -3,13 +3,14 @@
 //! Refuses to mend, and to let one thing that hangs keep another from being looked at. Each state comes with a sentence
 //! and what to do; a webhook is told when one changes, never when it stays.
 
+mod certificates;
 mod config;
 mod servers;
 mod webhook;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::future::join_all;
@@ -108,6 +109,8 @@ pub struct Setup<'a> {
     pub chain: Option<Arc<Chain>>,
     /// This process among those of which one leads; none where nothing is scheduled.
     pub candidate: Option<Arc<Candidate>>,
+    /// Certificates of our own that are in use, each with the setting that names it.
+    pub certificates: Vec<(&'static str, PathBuf)>,
     pub health: Option<Health>,
     pub instance: String,
 }
@@ -119,6 +122,7 @@ pub struct Watch {
     kafka: kafka::Config,
     chain: Option<Arc<Chain>>,
     candidate: Option<Arc<Candidate>>,
+    certificates: Vec<(&'static str, PathBuf)>,
     health: Option<Health>,
     instance: String,
     teller: Teller,
@@ -141,7 +145,7 @@ impl Watch {
     /// # Errors
     /// A webhook that cannot be used, or a configuration of ClickHouse that cannot work.
     pub fn new(setup: Setup<'_>) -> Result<Watch, Error> {
-        let Setup { config, clickhouse, kafka, chain, candidate, health, instance } = setup;
+        let Setup { config, clickhouse, kafka, chain, candidate, certificates, health, instance } = setup;
         let (teller, sending) = webhook::open(&config.webhook)?;
         Ok(Watch {
             servers: Server::all(clickhouse, config.timeout)?,
@@ -149,6 +153,7 @@ impl Watch {
             kafka: kafka.clone(),
             chain,
             candidate,
+            certificates,
             health,
             instance,
             teller,
@@ -189,6 +194,10 @@ impl Watch {
         let mut found = merge(&servers);
         found.push(("kafka", kafka));
         found.extend(trail.map(|finding| ("audit_trail", finding)));
+        found.extend(
+            certificates::look(&self.certificates, self.config.certificate_left_min.0, now)
+                .map(|finding| ("certificates", finding)),
+        );
         found.extend(self.leader().map(|finding| ("leader", finding)));
         self.settle(found, now);
         self.report()
@@ -367,9 +376,4 @@ fn status(check: &Check) -> Status {
         State::Degraded => Status::Degraded(check.sentence.clone()),
         State::Failing => Status::Down(check.sentence.clone()),
     }
-}
-
-/// How long a look takes at most, all in all.
-pub fn look_max(config: &Config) -> Duration {
-    config.timeout.0.saturating_mul(4)
 }

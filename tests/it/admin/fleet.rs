@@ -184,7 +184,7 @@ fn runs_of_one_schedule_never_overlap_whoever_begins_them() {
     let schedules = json!([{ "name": "slow", "what": "migrate verify", "every": "30d" }]);
     let admin =
         Admin::start_with(|config| config.set("admin.schedules", schedules).set("migrations.shadow", false));
-    let slow = "-- penstock: verify=SELECT count() = 3 FROM (SELECT sleepEachRow(1) FROM numbers(3) SETTINGS max_block_size = 1)\n\
+    let slow = "-- penstock: verify=SELECT sum(s) = 0 FROM (SELECT sleepEachRow(2) AS s FROM numbers(4) SETTINGS max_block_size = 1)\n\
                 CREATE TABLE t (x UInt8) ENGINE = Memory";
     admin.bench.write("V1__t.sql", slow);
     let token = admin.token("data_admin");
