@@ -49,6 +49,14 @@ pub enum Permission {
     KeyRead,
     /// Make, rotate and destroy keys of the ring, and write again what is encrypted with them.
     KeyChange,
+    /// See schedules, and what came of their runs.
+    ScheduleRead,
+    /// Have a schedule run at another time; what it does wants its own rights.
+    ScheduleRun,
+    /// See how the servers and the admin process are.
+    HealthRead,
+    /// Take tokens back, and see which were.
+    TokenRevoke,
 }
 
 impl Permission {
@@ -71,6 +79,10 @@ impl Permission {
         Permission::ErasureRead,
         Permission::KeyRead,
         Permission::KeyChange,
+        Permission::ScheduleRead,
+        Permission::ScheduleRun,
+        Permission::HealthRead,
+        Permission::TokenRevoke,
     ];
 
     pub fn name(self) -> &'static str {
@@ -93,6 +105,10 @@ impl Permission {
             Permission::ErasureRead => "erasure_read",
             Permission::KeyRead => "key_read",
             Permission::KeyChange => "key_change",
+            Permission::ScheduleRead => "schedule_read",
+            Permission::ScheduleRun => "schedule_run",
+            Permission::HealthRead => "health_read",
+            Permission::TokenRevoke => "token_revoke",
         }
     }
 }

@@ -18,5 +18,7 @@ pub mod key;
 pub mod lifecycle;
 pub mod migrate;
 mod rows;
+pub mod schedule;
+pub mod watch;
 
 pub use config::Config;

@@ -11,10 +11,12 @@ mod crypt;
 mod dlq;
 mod erase;
 pub mod failure;
+mod health;
 mod ledger;
 mod lifecycle;
 mod migrate;
 pub mod output;
+mod schedule;
 mod table;
 mod token;
 mod trail;
@@ -40,11 +42,11 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage, configuration or table file
-  3  differences were found, a damaged plan, a broken audit trail, or a token that does not hold
+  3  differences were found, a damaged plan, a broken audit trail, a token that does not hold, or health that is not ok
   4  a server could not be reached
   5  stopped before everything was written and committed
   6  migrations are pending, or a lifecycle plan has something to do
-  7  another process holds the lock of the migrations
+  7  another process holds the lock of the migrations, or runs the same schedule
 
 Examples:
   penstock --config penstock.yaml config check
@@ -111,6 +113,10 @@ pub enum Command {
     Crypt(crypt::CryptArgs),
     /// Makes and checks tokens for it, and tells who may do what
     Token(token::TokenArgs),
+    /// Tells what is done by schedule and what came of it, and runs a schedule now
+    Schedule(schedule::ScheduleArgs),
+    /// Looks at the servers and the audit trail; exit code 3 unless all is well
+    Health(health::HealthArgs),
     /// Shows and verifies the trail of what was done
     Audit(trail::TrailArgs),
     /// Carries out what the table files say of old rows: delete, move, shrink; and keeps what is held
@@ -198,6 +204,8 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Admin(_) => call(environment, out)?.admin(),
         Command::Token(args) => call(environment, out)?.token(&args),
         Command::Crypt(args) => call(environment, out)?.crypt(&args),
+        Command::Schedule(args) => call(environment, out)?.schedule(&args),
+        Command::Health(_) => call(environment, out)?.health(),
         Command::Audit(args) => call(environment, out)?.trail(&args),
         Command::Lifecycle(args) => call(environment, out)?.lifecycle(&args),
         Command::Erase(args) => call(environment, out)?.erase(&args),

@@ -2,9 +2,14 @@
 //!
 //! Refuses to look at anything but the settings: whether servers agree is found out when they are asked.
 
-use super::validate::{is_host_port, pair_of_files};
+use super::validate::{is_host_port, pair_of_files, topic_fault};
 use super::{Config, Fault};
+use crate::admin::schedule::{SCHEDULES_MAX, Schedule};
 use crate::units::Span;
+
+/// Brokers take 6s or more without settings of their own, and those of tests less.
+const SESSION_MIN: Span = Span::secs(1);
+const SESSION_MAX: Span = Span::secs(300);
 
 /// Below it a slow answer alone would lose the lock of migrations.
 const LEASE_MIN: Span = Span::millis(200);
@@ -42,7 +47,48 @@ fn admin(admin: &crate::admin::Config, found: &mut Vec<Fault>) {
         let hint = format!("set it to at most {}", admin.access.token_life_max);
         found.push(Fault::new("admin.access.token_life", "is more than token_life_max", hint));
     }
+    schedules(admin, found);
+    if admin.jobs.table.is_empty() || admin.access.revoked_table.is_empty() {
+        let key = if admin.jobs.table.is_empty() { "admin.jobs.table" } else { "admin.access.revoked_table" };
+        found.push(Fault::new(key, "is empty", "name the table"));
+    }
+    if admin.jobs.lease < LEASE_MIN {
+        let hint = format!("write {LEASE_MIN} or more; it is renewed three times as often");
+        found.push(Fault::new("admin.jobs.lease", "is too short", hint));
+    }
+    let webhook = &admin.health.webhook;
+    if webhook.url.is_some() && webhook.key_file.is_none() {
+        let hint = "make a key with `openssl rand -base64 48`, and give it to the receiver";
+        found.push(Fault::new("admin.health.webhook.key_file", "is missing", hint));
+    }
+    if webhook.backoff_min > webhook.backoff_max {
+        let hint = format!("set it to at most {}", webhook.backoff_max);
+        found.push(Fault::new("admin.health.webhook.backoff_min", "is more than backoff_max", hint));
+    }
     pair_of_files("admin.tls", &admin.tls.cert_file, &admin.tls.key_file, found);
+}
+
+fn schedules(admin: &crate::admin::Config, found: &mut Vec<Fault>) {
+    let all = &admin.schedules;
+    if all.len() > SCHEDULES_MAX {
+        let hint = format!("write {SCHEDULES_MAX} or fewer");
+        found.push(Fault::new("admin.schedules", "are too many", hint));
+    }
+    for (index, one) in all.iter().enumerate() {
+        if let Err((key, why)) = Schedule::new(one) {
+            let hint = "docs/schedules.md shows what can be scheduled, and when";
+            found.push(Fault::new(format!("admin.schedules[{index}].{key}"), why, hint));
+        }
+        if all.iter().take(index).any(|other| other.name == one.name) {
+            let hint = "each needs a name of its own, by which its runs are known";
+            found.push(Fault::new(format!("admin.schedules[{index}].name"), "is there twice", hint));
+        }
+    }
+    found.extend(admin.leader.name.as_ref().and_then(|name| topic_fault("admin.leader.name", name)));
+    if admin.leader.session_timeout < SESSION_MIN || admin.leader.session_timeout > SESSION_MAX {
+        let hint = format!("write {SESSION_MIN} to {SESSION_MAX}, and within what the brokers allow");
+        found.push(Fault::new("admin.leader.session_timeout", "is out of range", hint));
+    }
 }
 
 fn lifecycle(lifecycle: &crate::admin::lifecycle::Config, found: &mut Vec<Fault>) {

@@ -12,6 +12,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use super::fleet::Fleet;
 use super::pressure::Pressure;
 
 /// The process's metrics, created at first use.
@@ -80,6 +81,7 @@ pub struct Metrics {
     pub scrapes: IntCounter,
     pub drain_duration: Histogram,
     pub pressure: Pressure,
+    pub fleet: Fleet,
 }
 
 /// Seconds from a millisecond to a minute.
@@ -97,7 +99,7 @@ impl Builder {
         collector
     }
 
-    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(opts(name, help), labels))
     }
 
@@ -309,7 +311,7 @@ impl Metrics {
             ),
             admin_jobs: b.counter(
                 "admin_jobs_total",
-                "Jobs of the admin process that ended: done, failed, cancelled",
+                "Jobs of the admin process that ended: done, failed, cancelled, skipped",
                 &["action", "outcome"],
             ),
             e2e_latency: b.histogram(
@@ -336,6 +338,7 @@ impl Metrics {
                 .buckets(SECONDS.to_vec()),
             )),
             pressure: Pressure::new(&b),
+            fleet: Fleet::new(&b),
             registry: b.0,
         }
     }

@@ -4,6 +4,7 @@
 //! global state.
 
 pub mod config;
+pub mod fleet;
 pub mod health;
 pub mod http;
 pub mod listen;

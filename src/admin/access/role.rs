@@ -47,7 +47,14 @@ impl Role {
     pub fn permissions(self) -> &'static [Permission] {
         use Permission as P;
         match self {
-            Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead, P::TableRead],
+            Role::Viewer | Role::Analyst => &[
+                P::SelfRead,
+                P::MigrateRead,
+                P::JobRead,
+                P::TableRead,
+                P::ScheduleRead,
+                P::HealthRead,
+            ],
             Role::Operator => &[
                 P::SelfRead,
                 P::MigrateRead,
@@ -56,6 +63,9 @@ impl Role {
                 P::JobCancel,
                 P::TableRead,
                 P::TableCare,
+                P::ScheduleRead,
+                P::ScheduleRun,
+                P::HealthRead,
             ],
             Role::DataAdmin => &[
                 P::SelfRead,
@@ -71,15 +81,20 @@ impl Role {
                 P::Lifecycle,
                 P::Erase,
                 P::ErasureRead,
+                P::ScheduleRead,
+                P::ScheduleRun,
+                P::HealthRead,
             ],
             Role::SecurityAdmin => &[
                 P::SelfRead,
                 P::TokenIssue,
+                P::TokenRevoke,
                 P::JobRead,
                 P::TableRead,
                 P::LegalHold,
                 P::KeyRead,
                 P::KeyChange,
+                P::HealthRead,
             ],
             Role::Auditor => &[
                 P::SelfRead,
@@ -90,6 +105,8 @@ impl Role {
                 P::TableRead,
                 P::ErasureRead,
                 P::KeyRead,
+                P::ScheduleRead,
+                P::HealthRead,
             ],
         }
     }

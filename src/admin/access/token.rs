@@ -49,6 +49,12 @@ pub enum Error {
         "it has no role that is known\nhint: see `penstock token permissions`, and admin.access.roles_claim"
     )]
     Roleless,
+    #[error("it was revoked\nhint: get a new one")]
+    Revoked,
+    #[error(
+        "the list of revoked tokens is not known yet\nhint: it is read from ClickHouse; ask again when that answers"
+    )]
+    Unknown,
     #[error("tokens cannot be made without a secret\nhint: set admin.access.key_file")]
     NoSecret,
     #[error("it would live longer than admin.access.token_life_max\nhint: ask for less")]

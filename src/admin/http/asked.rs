@@ -160,6 +160,7 @@ impl Asked {
             actor: self.principal.subject.clone(),
             key: self.key.clone(),
             fingerprint: hex(hash.finalize().as_slice()),
+            run: None,
         }
     }
 }

@@ -9,7 +9,7 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `crypt`, `jobs`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `crypt`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | connections | `server`, `secure` |
@@ -23,8 +23,9 @@ mod jobs;
 mod lifecycle;
 mod migrations;
 mod openapi;
-mod problem;
+pub(in crate::admin) mod problem;
 mod routes;
+mod schedules;
 mod secure;
 mod server;
 mod tables;
@@ -42,6 +43,8 @@ use super::crypt::Vault;
 use super::desks::Desks;
 use super::jobs::Jobs;
 use super::migrate::Migrator;
+use super::schedule::Schedules;
+use super::watch::Watch;
 
 /// What the routes work with.
 pub struct Parts {
@@ -53,6 +56,9 @@ pub struct Parts {
     pub desks: Desks,
     /// Where a key ring is configured.
     pub vault: Option<Vault>,
+    pub jobs: Jobs,
+    pub schedules: Arc<Schedules>,
+    pub watch: Arc<Watch>,
 }
 
 /// The same, shared by all requests.
@@ -66,14 +72,16 @@ struct Surface {
     migrator: Migrator,
     desks: Desks,
     vault: Option<Vault>,
+    schedules: Arc<Schedules>,
+    watch: Arc<Watch>,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator, desks, vault } = parts;
+        let Parts { config, access, trail, chain, migrator, desks, vault, jobs, schedules, watch } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
-            jobs: Jobs::new(&config.jobs),
+            jobs,
             config,
             access,
             trail,
@@ -81,6 +89,8 @@ impl Surface {
             migrator,
             desks,
             vault,
+            schedules,
+            watch,
         }
     }
 }

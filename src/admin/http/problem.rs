@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::admin::{access, care, command, crypt, desk, erase, jobs, lifecycle, migrate};
+use crate::admin::access::revoked;
+use crate::admin::{access, care, command, crypt, desk, erase, jobs, lifecycle, migrate, schedule};
 use crate::clickhouse;
 
 /// A problem, as `application/problem+json`.
@@ -93,6 +94,13 @@ impl IntoResponse for Problem {
 impl From<access::Error> for Problem {
     fn from(error: access::Error) -> Self {
         let status = match error {
+            access::Error::Revoked => {
+                return Problem::new(StatusCode::UNAUTHORIZED, "revoked", &error.to_string());
+            }
+            access::Error::Unknown => {
+                return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "revocations", &error.to_string())
+                    .after(5);
+            }
             access::Error::NoSecret => StatusCode::NOT_IMPLEMENTED,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
@@ -118,10 +126,39 @@ impl From<jobs::Error> for Problem {
             jobs::Error::KeyUsed => (StatusCode::CONFLICT, "key_used"),
             jobs::Error::Unknown(_) => (StatusCode::NOT_FOUND, "no_job"),
             jobs::Error::Ended(_) => (StatusCode::CONFLICT, "job_ended"),
+            jobs::Error::Overlap { .. } => (StatusCode::CONFLICT, "overlap"),
+            jobs::Error::Elsewhere { .. } => (StatusCode::CONFLICT, "job_elsewhere"),
+            jobs::Error::Unread(_) => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
             jobs::Error::Closed => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
         };
         let problem = Problem::new(status, code, &error.to_string());
         if status == StatusCode::SERVICE_UNAVAILABLE { problem.after(5) } else { problem }
+    }
+}
+
+impl From<schedule::Error> for Problem {
+    fn from(error: schedule::Error) -> Self {
+        match error {
+            schedule::Error::Jobs(error) => error.into(),
+            error @ schedule::Error::Unknown(..) => {
+                Problem::new(StatusCode::NOT_FOUND, "no_schedule", &error.to_string())
+            }
+            error @ schedule::Error::Forbidden { .. } => {
+                Problem::new(StatusCode::FORBIDDEN, "forbidden", &error.to_string())
+            }
+        }
+    }
+}
+
+impl From<revoked::Error> for Problem {
+    fn from(error: revoked::Error) -> Self {
+        match error {
+            revoked::Error::Command(error) => error.into(),
+            revoked::Error::ClickHouse(_) => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unreachable", &told(&error))
+            }
+            error => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "token", &error.to_string()),
+        }
     }
 }
 

@@ -47,6 +47,18 @@ pub const ROUTES: &[Route] = &[
         ..job("/v1/tokens/refresh", "token.refresh", P::SelfRead, |s, a| Box::pin(tokens::refresh(s, a)))
     },
     Route {
+        about: "Takes a token back before its end",
+        body: Some(shape::<tokens::TakeBack>),
+        changes: Changes::AtOnce,
+        gives: shape::<tokens::Gone>,
+        ..job("/v1/tokens/revoke", "token.revoke", P::TokenRevoke, |s, a| Box::pin(tokens::revoke(s, a)))
+    },
+    Route {
+        about: "The tokens that were taken back and have not ended",
+        gives: shape::<tokens::TakenBack>,
+        ..look("/v1/tokens/revoked", "token.revoked", P::TokenRevoke, |s, a| Box::pin(tokens::revoked(s, a)))
+    },
+    Route {
         about: "This description",
         gives: shape::<openapi::Any>,
         ..look("/v1/openapi.json", "api.describe", P::SelfRead, |_, _| {

@@ -12,12 +12,12 @@ pub const ROUTES: &[Route] = &[
         about: "The latest jobs, newest first",
         query: &[LIMIT],
         gives: shape::<jobs::List>,
-        ..look("/v1/jobs", "job.list", P::JobRead, |s, a| Box::pin(async { jobs::list(s, a) }))
+        ..look("/v1/jobs", "job.list", P::JobRead, |s, a| Box::pin(jobs::list(s, a)))
     },
     Route {
         about: "One job: how far it is, and what came of it",
         gives: shape::<Job>,
-        ..look("/v1/jobs/{id}", "job.show", P::JobRead, |s, a| Box::pin(async { jobs::show(s, a) }))
+        ..look("/v1/jobs/{id}", "job.show", P::JobRead, |s, a| Box::pin(jobs::show(s, a)))
     },
     Route {
         about: "Asks a job to end; it does before its next statement, and what was done stays done",

@@ -5,6 +5,7 @@
 
 mod access;
 mod crypt;
+mod fleet;
 mod jobs;
 mod lifecycle;
 mod migrations;
@@ -27,8 +28,15 @@ use crate::admin::access::matrix;
 use crate::admin::command::Permission as P;
 
 /// The rows of every area.
-const AREAS: &[&[Route]] =
-    &[migrations::ROUTES, tables::ROUTES, lifecycle::ROUTES, crypt::ROUTES, jobs::ROUTES, access::ROUTES];
+const AREAS: &[&[Route]] = &[
+    migrations::ROUTES,
+    tables::ROUTES,
+    lifecycle::ROUTES,
+    crypt::ROUTES,
+    jobs::ROUTES,
+    fleet::ROUTES,
+    access::ROUTES,
+];
 
 /// Every route there is.
 pub fn all() -> impl Iterator<Item = &'static Route> {
