@@ -57,10 +57,18 @@ pub enum Permission {
     HealthRead,
     /// Take tokens back, and see which were.
     TokenRevoke,
+    /// See which backups there are and what is in them.
+    BackupRead,
+    /// Make backups, verify and keep them.
+    BackupCreate,
+    /// Bring backups back, and read topics again for what came after them.
+    BackupRestore,
+    /// Delete backups, by the rules of a policy or not, and let those go that are kept.
+    BackupDelete,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 18] = [
+    pub const ALL: [Permission; 26] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -83,6 +91,10 @@ impl Permission {
         Permission::ScheduleRun,
         Permission::HealthRead,
         Permission::TokenRevoke,
+        Permission::BackupRead,
+        Permission::BackupCreate,
+        Permission::BackupRestore,
+        Permission::BackupDelete,
     ];
 
     pub fn name(self) -> &'static str {
@@ -109,6 +121,10 @@ impl Permission {
             Permission::ScheduleRun => "schedule_run",
             Permission::HealthRead => "health_read",
             Permission::TokenRevoke => "token_revoke",
+            Permission::BackupRead => "backup_read",
+            Permission::BackupCreate => "backup_create",
+            Permission::BackupRestore => "backup_restore",
+            Permission::BackupDelete => "backup_delete",
         }
     }
 }

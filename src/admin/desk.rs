@@ -164,9 +164,14 @@ impl Desk {
         Ok(Desk { client, host, database, actor, trail, observer, stop: CancellationToken::new() })
     }
 
-    /// The same for somebody else, who is told of progress and may end it before its next statement.
-    pub fn acting(&self, actor: Actor, observer: Observer, stop: CancellationToken) -> Desk {
-        Desk { actor, observer, stop, ..self.clone() }
+    /// Tells of progress, and ends before the next statement once it is to stop.
+    pub fn observed(self, observer: Observer, stop: CancellationToken) -> Desk {
+        Desk { observer, stop, ..self }
+    }
+
+    /// The same for somebody else, over the same connections.
+    pub fn acting(&self, actor: Actor) -> Desk {
+        Desk { actor, ..self.clone() }
     }
 
     pub fn actor(&self) -> &Actor {

@@ -70,7 +70,7 @@ impl Desks {
             let hosts: Vec<&str> = self.desks.iter().map(|desk| desk.host.as_str()).collect();
             desk::Error::NoEndpoint(endpoint.clone().unwrap_or_default(), hosts.join(", "))
         })?;
-        Ok(found.acting(actor, observer, stop))
+        Ok(found.acting(actor).observed(observer, stop))
     }
 
     /// # Errors

@@ -17,7 +17,7 @@ use super::{Error, fleet, runtime};
 use crate::admin::access::{self, Access};
 use crate::admin::audit::{Chain, ChainError, Place, Trail};
 use crate::admin::command::{self, Actor, Command, Permission};
-use crate::admin::desk::Setup as DeskSetup;
+use crate::admin::desk::{Desk, Setup as DeskSetup};
 use crate::admin::desks::Desks;
 use crate::admin::http::{self, Parts, Server};
 use crate::admin::schedule::{Scheduler, Schedules};
@@ -114,6 +114,11 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     let desks = Desks::new(&setup, place_of_files(config))?;
     // Without a ring the routes of keys say so.
     let vault = vault(config).ok();
+    let backups = super::backup::backups(config, Desk::new(setup)?)?;
+    // For the metrics alone, which a server that is away must not keep from starting.
+    if let Err(error) = backups.entries().await {
+        tracing::warn!(%error, "how the backups stand is not known yet");
+    }
     let instance = actor.origin.clone();
     let migrator = fleet::migrator(inputs, config, &actor, places)?;
     let jobs = fleet::jobs(config, &instance)?;
@@ -138,11 +143,13 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         jobs,
         schedules,
         watch,
+        backups,
     };
     let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
     // A trail that cannot be written is found out now, and not by the first command.
     let server =
-        command::run(&trail, &actor, own_command("admin.start", &config.admin.listen), start).await?;
+        Box::pin(command::run(&trail, &actor, own_command("admin.start", &config.admin.listen), start))
+            .await?;
     tracing::info!(listen = %server.addr(), encrypted = config.admin.tls.cert_file.is_some(), "the admin interface is served");
     health.set_state(State::Running, format!("serving the admin interface on {}", server.addr()));
     shutdown.cancelled().await;

@@ -11,7 +11,7 @@ use crate::admin::audit::{Chain, Trail};
 use crate::admin::command::Actor;
 use crate::admin::jobs::{self, History, Jobs};
 use crate::admin::migrate::{Migrator, Setup, Values};
-use crate::admin::schedule::{Schedules, Tables, Works};
+use crate::admin::schedule::{Schedules, Shelf, Tables, Works};
 use crate::admin::watch::{self, Watch};
 use crate::config::{Config, Inputs};
 use crate::faults::Faults;
@@ -61,6 +61,9 @@ pub(super) fn schedules(
 ) -> Schedules {
     let of_tables = config.clone();
     let tables: Tables = Arc::new(move || tables::load(&of_tables).map_err(|error| error.to_string()));
+    let of_backups = config.clone();
+    let shelf: Shelf =
+        Arc::new(move |desk| super::backup::backups(&of_backups, desk).map_err(|error| error.to_string()));
     let works = Works {
         clickhouse: config.clickhouse.clone(),
         migrations: config.migrations.clone(),
@@ -68,6 +71,7 @@ pub(super) fn schedules(
         migrator,
         chain,
         tables,
+        shelf,
     };
     Schedules::new(&config.admin.schedules, works, jobs, trail, instance)
 }

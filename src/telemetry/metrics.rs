@@ -12,6 +12,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use super::backup::Backup;
 use super::fleet::Fleet;
 use super::pressure::Pressure;
 
@@ -74,6 +75,7 @@ pub struct Metrics {
 
     pub admin_requests: IntCounterVec,
     pub admin_jobs: IntCounterVec,
+    pub backup: Backup,
     pub e2e_latency: HistogramVec,
     pub memory_budget: IntGauge,
     pub memory_used: IntGauge,
@@ -314,6 +316,7 @@ impl Metrics {
                 "Jobs of the admin process that ended: done, failed, cancelled, skipped",
                 &["action", "outcome"],
             ),
+            backup: Backup::new(&b),
             e2e_latency: b.histogram(
                 "e2e_latency_seconds",
                 "Kafka record timestamp until ClickHouse acknowledged the row, weighted by rows",

@@ -97,7 +97,7 @@ pub struct Principal {
 impl Principal {
     pub fn permissions(&self) -> Vec<Permission> {
         let all = Permission::ALL.into_iter();
-        all.filter(|one| self.roles.iter().any(|role| role.permissions().contains(one))).collect()
+        all.filter(|one| self.roles.iter().any(|role| role.may(*one))).collect()
     }
 
     /// The same as somebody who asks for commands.

@@ -9,13 +9,14 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `crypt`, `jobs`, `schedules`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | connections | `server`, `secure` |
 
 mod asked;
 mod audit;
+mod backups;
 mod crypt;
 mod erasures;
 mod guard;
@@ -38,6 +39,7 @@ pub use server::{Error, Server};
 
 use super::access::{Access, Failures};
 use super::audit::{Chain, Trail};
+use super::backup::Backups;
 use super::config::Config;
 use super::crypt::Vault;
 use super::desks::Desks;
@@ -59,6 +61,7 @@ pub struct Parts {
     pub jobs: Jobs,
     pub schedules: Arc<Schedules>,
     pub watch: Arc<Watch>,
+    pub backups: Backups,
 }
 
 /// The same, shared by all requests.
@@ -74,11 +77,13 @@ struct Surface {
     vault: Option<Vault>,
     schedules: Arc<Schedules>,
     watch: Arc<Watch>,
+    backups: Backups,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator, desks, vault, jobs, schedules, watch } = parts;
+        let Parts { config, access, trail, chain, migrator, desks, vault, jobs, schedules, watch, backups } =
+            parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             jobs,
@@ -91,6 +96,7 @@ impl Surface {
             vault,
             schedules,
             watch,
+            backups,
         }
     }
 }

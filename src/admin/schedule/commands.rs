@@ -8,6 +8,7 @@ use std::pin::Pin;
 use serde_json::{Value, json};
 
 use super::works::{Call, Failed};
+use crate::admin::backup::{self, Create};
 use crate::admin::care::{Care, Optimize, Targets};
 use crate::admin::command::Permission as P;
 
@@ -52,6 +53,14 @@ pub const COMMANDS: &[Command] = &[
         about: "Merges each partition into one part; all tables without names",
         can_be_tried: true,
         does: |call| Box::pin(optimize(call)),
+    },
+    Command {
+        words: "backup run",
+        takes: Takes::One("the name of a policy"),
+        needs: &[P::BackupDelete],
+        about: "Makes a backup by a policy, verifies it, and prunes if the policy says so; fails on a finding",
+        can_be_tried: true,
+        does: |call| Box::pin(run_policy(call)),
     },
     Command {
         words: "migrate verify",
@@ -127,10 +136,25 @@ async fn optimize(call: Call) -> Result<Value, Failed> {
     };
     let done = Care::new(call.desk()?).optimize(&options).await?;
     let failed: Vec<String> = done
+        .tables
         .iter()
         .filter_map(|one| one.error.as_ref().map(|error| format!("{}: {error}", one.table)))
         .collect();
-    if failed.is_empty() { Ok(json!({ "tables": done })) } else { Err(Failed(failed.join("\n"))) }
+    if failed.is_empty() { Ok(serde_json::to_value(done)?) } else { Err(Failed(failed.join("\n"))) }
+}
+
+async fn run_policy(call: Call) -> Result<Value, Failed> {
+    let backups = call.backups()?;
+    let policy = call.arguments.first().cloned().unwrap_or_default();
+    if call.is_dry_run {
+        let create = Create { policy: Some(policy), ..Create::default() };
+        return Ok(serde_json::to_value(backups.plan(&create).await?)?);
+    }
+    let ran: backup::Ran = backups.run_policy(&policy).await?;
+    match ran.is_sound() {
+        true => Ok(serde_json::to_value(ran)?),
+        false => nothing_found(ran.verification.findings),
+    }
 }
 
 async fn verify_migrations(call: Call) -> Result<Value, Failed> {

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 pub use config::{Config, Leader};
 pub use scheduler::Scheduler;
-pub use works::{Failed, Tables, Works};
+pub use works::{Failed, Shelf, Tables, Works};
 
 use super::audit::Trail;
 use super::command::{self, Actor, Permission};

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::admin::audit::{Chain, Place};
+use crate::admin::backup::{self, Backups};
 use crate::admin::command::Actor;
 use crate::admin::desk::{self, Desk, Observer, Progress};
 use crate::admin::http::problem::told;
@@ -18,6 +19,9 @@ use crate::schema::Table;
 /// Reads the table files.
 pub type Tables = Arc<dyn Fn() -> Result<Vec<Arc<Table>>, String> + Send + Sync>;
 
+/// Backups on the server of a desk, by the table files as they are then.
+pub type Shelf = Arc<dyn Fn(Desk) -> Result<Backups, String> + Send + Sync>;
+
 /// Everything that a command may need.
 pub struct Works {
     pub clickhouse: clickhouse::Config,
@@ -27,6 +31,7 @@ pub struct Works {
     /// The trail as a file, if there is one.
     pub chain: Option<Arc<Chain>>,
     pub tables: Tables,
+    pub shelf: Shelf,
 }
 
 /// One run: for whom, of what, and who is told how far it is.
@@ -63,6 +68,18 @@ impl Call {
         let tables = (self.works.tables)().map_err(Failed)?;
         let engine = self.works.migrations.engine.sql();
         Ok(Lifecycles::new(self.desk()?, &self.works.lifecycle, engine, tables)?)
+    }
+
+    pub fn backups(&self) -> Result<Backups, Failed> {
+        let backups = (self.works.shelf)(self.desk()?).map_err(Failed)?;
+        Ok(match self.handle.clone() {
+            Some(handle) => {
+                let stop = handle.stop.clone();
+                let observer = Arc::new(move |progress: &backup::Progress| handle.tell(progress));
+                backups.stopped_by(stop).observed(observer)
+            }
+            None => backups,
+        })
     }
 
     pub fn migrator(&self) -> Migrator {

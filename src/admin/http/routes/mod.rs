@@ -4,6 +4,7 @@
 //! here has a right, a description and a test.
 
 mod access;
+mod backups;
 mod crypt;
 mod fleet;
 mod jobs;
@@ -32,6 +33,7 @@ const AREAS: &[&[Route]] = &[
     migrations::ROUTES,
     tables::ROUTES,
     lifecycle::ROUTES,
+    backups::ROUTES,
     crypt::ROUTES,
     jobs::ROUTES,
     fleet::ROUTES,
