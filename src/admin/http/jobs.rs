@@ -64,7 +64,7 @@ pub async fn cancel(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Pro
         return Answer::new(&job);
     }
     let details = json!({ "action": job.action, "asked_by": job.actor });
-    let work = async { Ok::<Job, Problem>(surface.jobs.cancel(&asked.id).await?) };
+    let work = Box::pin(async { Ok::<Job, Problem>(surface.jobs.cancel(&asked.id).await?) });
     let cancelled =
         command::run(&surface.trail, &asked.actor, asked.command(&asked.id, details), work).await?;
     Answer::new(&cancelled)
