@@ -170,42 +170,33 @@ impl Scheduler {
         true
     }
 
-    /// Begins the run, and says what was left out.
+    /// Says what was left out, and begins the run.
     async fn settle(&self, one: &Schedule, due: Due, upto: DateTime<Utc>, now: DateTime<Utc>) {
-        let actor = one.actor(&self.schedules.instance);
-        let ask = Ask {
+        let (actor, jobs) = (one.actor(&self.schedules.instance), &self.schedules.jobs);
+        let ask = |due: DateTime<Utc>| Ask {
             action: "schedule.run",
             actor: actor.name.clone(),
             key: None,
             fingerprint: String::new(),
-            run: Some(Run { schedule: one.name.clone(), due_s: Some(upto.timestamp()) }),
+            run: Some(Run { schedule: one.name.clone(), due_s: Some(due.timestamp()) }),
         };
-        if due.missed > 0 {
-            METRICS
-                .fleet
-                .schedule_missed
-                .with_label_values(&[one.name.as_str()])
-                .inc_by(u64::from(due.missed));
-            tracing::warn!(
-                schedule = one.name,
-                missed = due.missed,
-                upto = stamp(upto),
-                "due times passed without a run"
+        if let Some(missed_upto) = due.missed_upto {
+            let (missed, last) = (due.missed, stamp(missed_upto));
+            METRICS.fleet.schedule_missed.with_label_values(&[one.name.as_str()]).inc_by(u64::from(missed));
+            tracing::warn!(schedule = one.name, missed, last, "due times passed without a run");
+            let text = format!(
+                "{missed} due times up to {last} passed without a run\nhint: nobody led, or the run before took longer; \
+                 `catch_up: true` makes up for the last of them"
             );
+            jobs.skip(&ask(missed_upto), now, jobs::told(409, "missed", &text)).await;
         }
-        if due.is_run {
-            if let Err(error) = self.schedules.start(one, &actor, ask.clone()) {
-                self.schedules.jobs.skip(&ask, now, jobs::told(503, "not_begun", &error.to_string())).await;
-            }
+        if !due.is_run {
             return;
         }
-        let text = format!(
-            "{} due times up to {} passed without a run\nhint: nobody led, or the process was busy; `catch_up: true` \
-             makes up for the last of them",
-            due.missed,
-            stamp(upto)
-        );
-        self.schedules.jobs.skip(&ask, now, jobs::told(409, "missed", &text)).await;
+        let ask = ask(upto);
+        if let Err(error) = self.schedules.start(one, &actor, ask.clone()) {
+            jobs.skip(&ask, now, jobs::told(503, "not_begun", &error.to_string())).await;
+        }
     }
 
     /// Until something may be due.

@@ -62,6 +62,8 @@ impl Watch {
         let finding = match self.candidate.as_ref()?.standing() {
             Standing::Leading { .. } => Finding::ok("this process leads"),
             Standing::Following => Finding::ok("another process leads"),
+            // At the start it takes a moment, which is no news.
+            Standing::Outside(_) if self.seen.lock().looked_at.is_empty() => return None,
             Standing::Outside(why) => {
                 let sentence = format!(
                     "nobody leads as far as is known here: {}",
