@@ -29,6 +29,7 @@ use crate::telemetry::metrics::METRICS;
 use crate::telemetry::{http as surface, logs};
 
 /// Looks and claims end by themselves within their time-outs.
+const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
 const BACKGROUND_END_MAX: Duration = Duration::from_secs(2);
 
 impl From<command::Error> for Error {
@@ -88,7 +89,10 @@ pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
     let telemetry = surface::Server::start(&config.telemetry.listen, health.clone())
         .map_err(|error| Error::WrongUse(error.into()))?;
     tracing::info!(listen = %telemetry.addr(), "metrics and health are served");
-    let result = runtime()?.block_on(until_stopped(inputs, config, &health));
+    let runtime = runtime()?;
+    let result = runtime.block_on(until_stopped(inputs, config, &health));
+    // A look at brokers that hang would hold up the end.
+    runtime.shutdown_timeout(RUNTIME_END_MAX);
     health.set_state(State::Stopped, "stopped");
     telemetry.stop();
     result

@@ -15,6 +15,8 @@ const SESSION_MAX: Span = Span::secs(300);
 const LEASE_MIN: Span = Span::millis(200);
 /// Every line asks every endpoint as often.
 const REFRESH_MIN: Span = Span::millis(100);
+/// A run that is lost keeps the next one waiting for so long.
+const JOB_LEASE_MAX: Span = Span::secs(3600);
 /// A token that ended longer ago has ended.
 const SKEW_MAX: Span = Span::secs(60);
 
@@ -71,9 +73,9 @@ fn admin(admin: &crate::admin::Config, found: &mut Vec<Fault>) {
         let key = if admin.jobs.table.is_empty() { "admin.jobs.table" } else { "admin.access.revoked_table" };
         found.push(Fault::new(key, "is empty", "name the table"));
     }
-    if admin.jobs.lease < LEASE_MIN {
-        let hint = format!("write {LEASE_MIN} or more; it is renewed three times as often");
-        found.push(Fault::new("admin.jobs.lease", "is too short", hint));
+    if admin.jobs.lease < LEASE_MIN || admin.jobs.lease > JOB_LEASE_MAX {
+        let hint = format!("write {LEASE_MIN} to {JOB_LEASE_MAX}; it is renewed three times as often");
+        found.push(Fault::new("admin.jobs.lease", "is out of range", hint));
     }
     let webhook = &admin.health.webhook;
     if webhook.url.is_some() && webhook.key_file.is_none() {

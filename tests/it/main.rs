@@ -30,6 +30,7 @@ mod failure;
 mod fencing;
 mod insert;
 mod inspect;
+mod leader;
 mod ledger;
 mod lifecycle;
 mod line;

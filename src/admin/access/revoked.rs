@@ -181,7 +181,7 @@ impl Revocations {
             self.0.known.write().insert(request.id.clone(), request.until.timestamp());
             Ok::<(), Error>(())
         };
-        command::run(trail, actor, command, Box::pin(work)).await
+        Box::pin(command::run(trail, actor, command, Box::pin(work))).await
     }
 
     /// # Errors

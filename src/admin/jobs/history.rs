@@ -105,9 +105,10 @@ impl History {
             "CREATE TABLE IF NOT EXISTS {} (at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'), id UUID, seq UInt32, \
              lease_ms UInt64, instance String, action LowCardinality(String), actor String, key String, \
              fingerprint String, schedule LowCardinality(String), due_s Int64, began_ms Int64, \
-             began DateTime64(3, 'UTC') MATERIALIZED fromUnixTimestamp64Milli(began_ms, 'UTC'), ended_ms Int64, \
-             state LowCardinality(String), is_cancelled UInt8, steps UInt64, result String, error String) \
-             ENGINE = {} ORDER BY (began_ms, id, seq) TTL toDateTime(began) + toIntervalDay({}) \
+             began DateTime64(3, 'UTC') ALIAS fromUnixTimestamp64Milli(began_ms, 'UTC'), ended_ms Int64, \
+             state LowCardinality(String), is_cancelled UInt8, steps UInt64, result String, error String, \
+             INDEX by_id id TYPE bloom_filter GRANULARITY 1, INDEX by_key key TYPE bloom_filter GRANULARITY 1) \
+             ENGINE = {} PARTITION BY toDate(at) ORDER BY (began_ms, id, seq) TTL toDateTime(at) + toIntervalDay({}) \
              COMMENT 'jobs of penstock admin, by change of state'",
             self.table, self.engine, self.keep_days
         );
@@ -121,7 +122,13 @@ impl History {
         count_max: usize,
     ) -> Result<Vec<Remembered>, clickhouse::Error> {
         let condition = if schedule.is_some() { "schedule = {schedule:String}" } else { "1" };
-        let sql = format!("{condition} GROUP BY id ORDER BY any(began_ms) DESC, id LIMIT {{limit:UInt64}}");
+        // The first rows of the latest say from where on to read.
+        let sql = format!(
+            "{condition} AND began_ms >= (SELECT min(began_ms) FROM (SELECT began_ms FROM {} WHERE seq = 1 AND {condition} \
+             ORDER BY began_ms DESC LIMIT {{limit:UInt64}})) \
+             GROUP BY id ORDER BY any(began_ms) DESC, id LIMIT {{limit:UInt64}}",
+            self.table
+        );
         let limit = ("limit", json!(count_max));
         match schedule {
             Some(schedule) => self.read(&sql, &[("schedule", json!(schedule)), limit]).await,
@@ -146,8 +153,9 @@ impl History {
 
     /// Runs of this schedule that are under way somewhere.
     pub async fn open(&self, schedule: &str) -> Result<Vec<Remembered>, clickhouse::Error> {
-        let sql = "schedule = {schedule:String} GROUP BY id HAVING argMax(state, seq) = 'running' \
-                   AND argMax(at + toIntervalMillisecond(lease_ms), seq) > now64(3) LIMIT 10";
+        // Whoever runs it has renewed it within its lease.
+        let sql = "schedule = {schedule:String} AND at > now64(3) - toIntervalMillisecond(lease_ms) \
+                   AND at > now64(3) - toIntervalDay(1) GROUP BY id HAVING argMax(state, seq) = 'running' LIMIT 10";
         self.read(sql, &[("schedule", json!(schedule))]).await
     }
 

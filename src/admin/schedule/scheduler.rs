@@ -57,11 +57,15 @@ impl Scheduler {
             return LOOK;
         };
         if self.term != Some(term) {
-            if let Err(error) = self.take_over(&claims, now).await {
-                tracing::warn!(%error, "what was run last is not known, so nothing is run");
-                return PAUSE;
+            match self.take_over(&claims, now).await {
+                // What is seen for the first time is due from now on, whoever leads later.
+                Ok(is_new) if is_new && !self.claim(term, &self.claims).await => return PAUSE,
+                Ok(_) => self.term = Some(term),
+                Err(error) => {
+                    tracing::warn!(%error, "what was run last is not known, so nothing is run");
+                    return PAUSE;
+                }
             }
-            self.term = Some(term);
         }
         if let Err(error) = self.look_abroad().await {
             tracing::warn!(%error, "what is under way is not known, so nothing is run");
@@ -73,8 +77,8 @@ impl Scheduler {
         }
     }
 
-    /// Learns what was claimed and what is under way.
-    async fn take_over(&mut self, claims: &str, now: DateTime<Utc>) -> Result<(), clickhouse::Error> {
+    /// Learns what was claimed and what is under way; whether there is a schedule that nobody has seen before.
+    async fn take_over(&mut self, claims: &str, now: DateTime<Utc>) -> Result<bool, clickhouse::Error> {
         let claimed: Claims = serde_json::from_str(claims).unwrap_or_default();
         let begun = match self.schedules.jobs.history() {
             Some(history) => history.last_due().await?,
@@ -82,13 +86,25 @@ impl Scheduler {
         };
         let settled = |one: &Schedule| {
             let both = [claimed.get(&one.name), begun.get(&one.name)];
-            // What nobody knows is due from now on.
             let last = both.into_iter().flatten().max().copied().unwrap_or(now.timestamp());
             (one.name.clone(), last)
         };
         self.claims = self.schedules.all.iter().map(settled).collect();
         self.foreign = self.schedules.all.iter().map(|one| one.name.clone()).collect();
-        Ok(())
+        Ok(self.claims.keys().any(|name| !claimed.contains_key(name) && !begun.contains_key(name)))
+    }
+
+    /// Whether the brokers have taken these claims from this process as the leader.
+    async fn claim(&self, term: u64, claims: &Claims) -> bool {
+        let text = serde_json::to_string(claims).unwrap_or_default();
+        match self.candidate.claim(term, text).await {
+            Ok(()) => true,
+            Err(error) => {
+                // They may be there or not: the next term says it.
+                tracing::warn!(%error, "this process may no longer lead, and runs nothing");
+                false
+            }
+        }
     }
 
     /// Which of the runs that others began have ended.
@@ -143,11 +159,7 @@ impl Scheduler {
         if all.is_empty() {
             return true;
         }
-        let text = serde_json::to_string(&claims).unwrap_or_default();
-        if let Err(error) = self.candidate.claim(term, text).await {
-            // They may be claimed or not: the next term says it.
-            let names: Vec<&str> = all.iter().map(|(one, ..)| one.name.as_str()).collect();
-            tracing::warn!(%error, schedules = names.join(", "), "this process may no longer lead, and runs nothing");
+        if !self.claim(term, &claims).await {
             self.term = None;
             return false;
         }
@@ -158,42 +170,33 @@ impl Scheduler {
         true
     }
 
-    /// Begins the run, and says what was left out.
+    /// Says what was left out, and begins the run.
     async fn settle(&self, one: &Schedule, due: Due, upto: DateTime<Utc>, now: DateTime<Utc>) {
-        let actor = one.actor(&self.schedules.instance);
-        let ask = Ask {
+        let (actor, jobs) = (one.actor(&self.schedules.instance), &self.schedules.jobs);
+        let ask = |due: DateTime<Utc>| Ask {
             action: "schedule.run",
             actor: actor.name.clone(),
             key: None,
             fingerprint: String::new(),
-            run: Some(Run { schedule: one.name.clone(), due_s: Some(upto.timestamp()) }),
+            run: Some(Run { schedule: one.name.clone(), due_s: Some(due.timestamp()) }),
         };
-        if due.missed > 0 {
-            METRICS
-                .fleet
-                .schedule_missed
-                .with_label_values(&[one.name.as_str()])
-                .inc_by(u64::from(due.missed));
-            tracing::warn!(
-                schedule = one.name,
-                missed = due.missed,
-                upto = stamp(upto),
-                "due times passed without a run"
+        if let Some(missed_upto) = due.missed_upto {
+            let (missed, last) = (due.missed, stamp(missed_upto));
+            METRICS.fleet.schedule_missed.with_label_values(&[one.name.as_str()]).inc_by(u64::from(missed));
+            tracing::warn!(schedule = one.name, missed, last, "due times passed without a run");
+            let text = format!(
+                "{missed} due times up to {last} passed without a run\nhint: nobody led, or the run before took longer; \
+                 `catch_up: true` makes up for the last of them"
             );
+            jobs.skip(&ask(missed_upto), now, jobs::told(409, "missed", &text)).await;
         }
-        if due.is_run {
-            if let Err(error) = self.schedules.start(one, &actor, ask.clone()) {
-                self.schedules.jobs.skip(&ask, now, jobs::told(503, "not_begun", &error.to_string())).await;
-            }
+        if !due.is_run {
             return;
         }
-        let text = format!(
-            "{} due times up to {} passed without a run\nhint: nobody led, or the process was busy; `catch_up: true` \
-             makes up for the last of them",
-            due.missed,
-            stamp(upto)
-        );
-        self.schedules.jobs.skip(&ask, now, jobs::told(409, "missed", &text)).await;
+        let ask = ask(upto);
+        if let Err(error) = self.schedules.start(one, &actor, ask.clone()) {
+            jobs.skip(&ask, now, jobs::told(503, "not_begun", &error.to_string())).await;
+        }
     }
 
     /// Until something may be due.

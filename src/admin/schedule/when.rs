@@ -52,8 +52,9 @@ pub struct Due {
     pub upto: Option<DateTime<Utc>>,
     /// Whether that one is run.
     pub is_run: bool,
-    /// Due times that are not, [`MISSED_COUNTED_MAX`] at most.
+    /// Due times that are not, [`MISSED_COUNTED_MAX`] at most, and the last of them.
     pub missed: u32,
+    pub missed_upto: Option<DateTime<Utc>>,
 }
 
 impl When {
@@ -106,18 +107,21 @@ impl When {
     /// What is due, if everything up to `last` was settled before.
     pub fn due(&self, last: DateTime<Utc>, now: DateTime<Utc>, lateness: Lateness) -> Due {
         let Some(first) = self.next(last).filter(|first| *first <= now) else { return Due::default() };
-        let (mut upto, mut count) = (first, 1);
+        let (mut upto, mut before, mut count) = (first, None, 1);
         while let Some(next) = self.next(upto).filter(|next| *next <= now) {
+            before = Some(upto);
             upto = next;
             count += 1;
             if count > MISSED_COUNTED_MAX {
                 upto = self.latest(now).unwrap_or(upto).max(upto);
+                before = self.latest(upto - chrono::Duration::seconds(1)).or(before);
                 break;
             }
         }
         let late = (now - upto).to_std().unwrap_or_default();
         let is_run = late <= lateness.late_max || lateness.catch_up;
-        Due { upto: Some(upto), is_run, missed: count - u32::from(is_run) }
+        let missed_upto = if is_run { before } else { Some(upto) };
+        Due { upto: Some(upto), is_run, missed: count - u32::from(is_run), missed_upto }
     }
 }
 
@@ -178,11 +182,14 @@ mod tests {
         let due = |now: &str, catch_up| hourly.due(last, time(now), Lateness { catch_up, ..LATE });
         assert_eq!(due("2026-01-01T00:59:59Z", true), Due::default());
         let at_one = Some(time("2026-01-01T01:00:00Z"));
-        assert_eq!(due("2026-01-01T01:00:30Z", false), Due { upto: at_one, is_run: true, missed: 0 });
-        assert_eq!(due("2026-01-01T01:01:01Z", false), Due { upto: at_one, is_run: false, missed: 1 });
-        assert_eq!(due("2026-01-01T01:01:01Z", true), Due { upto: at_one, is_run: true, missed: 0 });
-        let at_five = Some(time("2026-01-01T05:00:00Z"));
-        assert_eq!(due("2026-01-01T05:30:00Z", true), Due { upto: at_five, is_run: true, missed: 4 });
+        let run = Due { upto: at_one, is_run: true, missed: 0, missed_upto: None };
+        assert_eq!(due("2026-01-01T01:00:30Z", false), run);
+        let left_out = Due { upto: at_one, is_run: false, missed: 1, missed_upto: at_one };
+        assert_eq!(due("2026-01-01T01:01:01Z", false), left_out);
+        assert_eq!(due("2026-01-01T01:01:01Z", true), run);
+        let (at_four, at_five) = (Some(time("2026-01-01T04:00:00Z")), Some(time("2026-01-01T05:00:00Z")));
+        let made_up_for = Due { upto: at_five, is_run: true, missed: 4, missed_upto: at_four };
+        assert_eq!(due("2026-01-01T05:30:00Z", true), made_up_for);
         let long = every(1).due(last, time("2027-01-01T00:00:00Z"), LATE);
         assert_eq!((long.upto, long.missed), (Some(time("2027-01-01T00:00:00Z")), MISSED_COUNTED_MAX));
     }
@@ -222,6 +229,8 @@ mod tests {
                     runs.push(upto);
                     prop_assert!(catch_up || now - upto <= chrono::Duration::seconds(60));
                 }
+                prop_assert_eq!(due.missed > 0, due.missed_upto.is_some());
+                prop_assert!(due.missed_upto.is_none_or(|missed| missed <= upto && last < missed));
                 prop_assume!(due.missed < MISSED_COUNTED_MAX);
                 settled += due.missed + u32::from(due.is_run);
                 last = upto;

@@ -3,6 +3,7 @@
 //! Refuses to mend, and to let one thing that hangs keep another from being looked at. Each state comes with a sentence
 //! and what to do; a webhook is told when one changes, never when it stays.
 
+mod beside;
 mod certificates;
 mod config;
 mod servers;
@@ -11,6 +12,7 @@ mod webhook;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::future::join_all;
@@ -27,8 +29,8 @@ use self::servers::{Counted, Server};
 use self::webhook::{Sending, Teller, Told};
 use crate::admin::audit::Chain;
 use crate::clickhouse;
-use crate::kafka::leader::{Candidate, Standing};
-use crate::kafka::{self, admin};
+use crate::kafka;
+use crate::kafka::leader::Candidate;
 use crate::telemetry::metrics::{METRICS, Metrics};
 use crate::telemetry::{Health, Status};
 
@@ -127,7 +129,10 @@ pub struct Watch {
     instance: String,
     teller: Teller,
     sending: Mutex<Option<Sending>>,
-    seen: Mutex<Seen>,
+    seen: Arc<Mutex<Seen>>,
+    /// Brokers are being asked, and the trail is being read.
+    is_asking: Arc<AtomicBool>,
+    is_reading: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -158,7 +163,9 @@ impl Watch {
             instance,
             teller,
             sending: Mutex::new(sending),
-            seen: Mutex::default(),
+            seen: Arc::default(),
+            is_asking: Arc::default(),
+            is_reading: Arc::default(),
         })
     }
 
@@ -292,63 +299,6 @@ impl Watch {
             "this user needs SELECT on system.disks, replicas, mutations, parts, tables, metrics and events";
         Finding::new(State::Degraded, &format!("{host}: {what} cannot be looked at: {why}"), hint)
     }
-
-    async fn kafka(&self) -> Finding {
-        let kafka = self.kafka.clone();
-        // It ends by itself, also when nobody waits any longer.
-        let asked = tokio::task::spawn_blocking(move || admin::topics(&kafka));
-        let why = match timeout(self.config.timeout.0, asked).await {
-            Ok(Ok(Ok(_))) => return Finding::ok("the brokers answer"),
-            Ok(Ok(Err(error))) => error.to_string(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {}", self.config.timeout),
-        };
-        let why = why.lines().next().unwrap_or_default();
-        Finding::new(State::Failing, why, "check kafka.brokers, the network and kafka.security")
-    }
-
-    /// Verified as a whole now and then; in between the last verdict stands.
-    async fn trail(&self) -> Option<Finding> {
-        let chain = self.chain.clone()?;
-        let known = self.seen.lock().trail.clone();
-        if let Some((at, finding)) = known.filter(|(at, _)| at.elapsed() < self.config.audit_interval.0) {
-            let _ = at;
-            return Some(finding);
-        }
-        let hint = "`penstock audit verify` says from which line on; keep the files as they are";
-        let finding = match tokio::task::spawn_blocking(move || chain.verify()).await {
-            Ok(Ok(verdict)) => match verdict.broken {
-                None => Finding::ok(&format!("{} lines follow from one another", verdict.lines)),
-                Some(broken) => {
-                    let sentence = format!("line {} of the audit trail: {}", broken.line, broken.message);
-                    Finding::new(State::Failing, &sentence, hint)
-                }
-            },
-            Ok(Err(error)) => Finding::new(State::Failing, &first_line(&error), "check admin.audit.file"),
-            Err(error) => Finding::new(State::Failing, &first_line(&error), hint),
-        };
-        self.seen.lock().trail = Some((Instant::now(), finding.clone()));
-        Some(finding)
-    }
-
-    fn leader(&self) -> Option<Finding> {
-        let finding = match self.candidate.as_ref()?.standing() {
-            Standing::Leading { .. } => Finding::ok("this process leads"),
-            Standing::Following => Finding::ok("another process leads"),
-            Standing::Outside(why) => {
-                let sentence = format!(
-                    "nobody leads as far as is known here: {}",
-                    why.lines().next().unwrap_or_default()
-                );
-                Finding::new(State::Degraded, &sentence, "nothing is run by schedule meanwhile; check Kafka")
-            }
-        };
-        Some(finding)
-    }
-}
-
-fn first_line(error: &dyn std::fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// By check the worst of all servers. Some endpoints that do not answer are not all.

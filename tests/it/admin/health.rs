@@ -1,7 +1,7 @@
 //! The health watch as its readers meet it: what is looked at, who is told of a change, and who is not.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::hmac;
@@ -40,28 +40,9 @@ impl Receiver {
             let mut statuses = statuses.into_iter();
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut signature, mut length) = (String::new(), 0);
-                loop {
-                    let mut line = String::new();
-                    reader.read_line(&mut line).unwrap();
-                    let Some((name, value)) = line.trim().split_once(": ") else {
-                        if line.trim().is_empty() {
-                            break;
-                        }
-                        continue;
-                    };
-                    match name.to_ascii_lowercase().as_str() {
-                        "penstock-signature" => signature = value.to_owned(),
-                        "content-length" => length = value.parse().unwrap(),
-                        _ => {}
-                    }
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
-                kept.lock().unwrap().push(Got { signature, body: String::from_utf8(body).unwrap() });
-                let is_meant =
-                    kept.lock().unwrap().last().is_some_and(|got| got.json()["name"] == "clickhouse");
+                let got = read(&stream);
+                let is_meant = got.json()["name"] == "clickhouse";
+                kept.lock().unwrap().push(got);
                 let status = if is_meant { statuses.next().unwrap_or(200) } else { 200 };
                 let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 stream.write_all(answer.as_bytes()).unwrap();
@@ -78,6 +59,27 @@ impl Receiver {
     fn about(&self, check: &str) -> Vec<Got> {
         self.all().into_iter().filter(|got| got.json()["name"] == check).collect()
     }
+}
+
+/// The request that comes over this connection.
+fn read(stream: &TcpStream) -> Got {
+    let mut reader = BufReader::new(stream);
+    let (mut signature, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        match line.trim().split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value)) {
+            Some((name, value)) if name == "penstock-signature" => signature = value.to_owned(),
+            Some((name, value)) if name == "content-length" => length = value.parse().unwrap(),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    Got { signature, body: String::from_utf8(body).unwrap() }
 }
 
 /// As a receiver checks it: by a key made of the file's for this purpose.
