@@ -151,6 +151,35 @@ fn full_and_incremental_backups_come_back_under_other_names_and_never_over_rows(
 }
 
 #[test]
+fn a_disk_of_the_server_serves_as_well_as_a_folder() {
+    let vault = Vault::with(|config| {
+        let database = config.text("clickhouse.database").to_owned();
+        let disk = place(&Servers::shared().clickhouse, "disk").join(&database);
+        config
+            .set("admin.backup.destination", json!({ "kind": "disk", "name": "backups", "path": database }))
+            .set("admin.backup.files_path", disk.to_str().unwrap())
+    });
+    let bench = &vault.bench;
+    let (full, _) = vault.create(&["t"]);
+    vault.more();
+    let (more, made) = vault.create(&["t"]);
+    assert_eq!(made["manifest"]["base"], json!(full));
+    for level in ["sample", "restore"] {
+        let verified = bench.json(0, &["backup", "verify", &more, "--level", level, "--percent", "100"]);
+        assert_eq!(verified["findings"], json!([]), "{level}");
+    }
+    let before = vault.rows("DB.t");
+    bench.sql("DROP TABLE DB.t SYNC");
+    bench.json(0, &["backup", "restore", &more]);
+    assert_eq!(vault.rows("DB.t"), before);
+    let folder = place(&bench.ch, "disk").join(&bench.database.name);
+    assert!(folder.join(&full).exists());
+    bench.json(0, &["backup", "delete", &more]);
+    bench.json(0, &["backup", "delete", &full]);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+}
+
+#[test]
 fn a_damaged_base_is_found_and_nothing_more_is_built_on_it() {
     let vault =
         Vault::with(|config| config.set("admin.backup.policies", json!({ "daily": { "tables": ["t"] } })));
@@ -418,7 +447,7 @@ fn a_table_that_was_dropped_after_the_backup_comes_back_with_exactly_what_was_ac
     // More comes while there is no table; the line waits with it.
     scene.publish(500);
     let (code, log) = Penstock::output(&scene.config, &["backup", "restore", &id, "--then-replay"], DEADLINE);
-    assert!(code != Some(0) && log.contains("has members") && log.contains("hint: "), "{code:?} {log}");
+    assert!(code == Some(2) && log.contains("has members") && log.contains("hint: "), "{code:?} {log}");
     assert_eq!(
         scene.ch.query(&format!("EXISTS TABLE {}.events", scene.database.name)),
         "0",
@@ -479,6 +508,20 @@ fn records_that_the_topic_no_longer_has_are_told_and_the_rest_is_read_again() {
         (&json!(600), &json!(1_000))
     );
     assert_eq!(scene.sql("count(), uniqExact(_partition, _offset)"), "7600\t7600");
+    // As if it had been cut off: what is missing is put in, and nothing else.
+    scene.ch.query(&format!(
+        "DELETE FROM {}.events WHERE _offset >= 1500 AND _offset % 7 = 3",
+        scene.database.name
+    ));
+    let left: u64 = scene.sql("count()").parse().unwrap();
+    assert!(left < 7_400, "{left}");
+    let again = told(&scene, 3, &["backup", "replay", &id]);
+    let inserted = again["replayed"].as_array().unwrap().iter().map(|one| one["inserted"].as_u64().unwrap());
+    assert_eq!(inserted.sum::<u64>(), 7_600 - left, "{again}");
+    assert_eq!(
+        scene.sql("count(), uniqExact(_partition, _offset), uniqExact(_partition, n)"),
+        "7600\t7600\t7600"
+    );
 }
 
 #[test]
@@ -532,6 +575,8 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!(admin.get(&format!("/v1/backups/{id}"), &viewer)["state"], "done");
     let at = |verb: &str| format!("/v1/backups/{id}/{verb}");
     assert_eq!(admin.job(&at("verify"), &token, &json!({}))["result"]["level"], "restore");
+    assert_eq!(post(&at("verify"), &token, json!({ "percent": 101 })).status, 400);
+    assert_eq!(post(&at("restore"), &token, json!({ "until": "yesterday" })).status, 400);
     let over = post(&format!("{}?dry_run=true", at("restore")), &token, json!({}));
     assert_eq!(
         (over.status, json_of(&over)["type"].as_str().unwrap().ends_with("not_empty")),
@@ -569,4 +614,40 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!((seen(&trail, "backup.create", "done"), seen(&trail, "backup.create", "refused")), (2, 1));
     assert_eq!((seen(&trail, "backup.restore", "done"), seen(&trail, "backup.show", "done")), (1, 2));
     let _removed = std::fs::remove_dir_all(place(&bench.ch, &bench.database.name));
+}
+
+#[test]
+fn what_could_not_be_read_again_exactly_is_refused_before_anything_is_restored() {
+    let servers = Servers::shared();
+    let plain = |topic: &str| {
+        let file = events_table(topic, "").replace("order_by: [_partition, _offset]", "order_by: [n]");
+        let is_kept = |line: &&str| !line.contains("$partition") && !line.contains("$offset");
+        file.lines().filter(is_kept).collect::<Vec<_>>().join("\n")
+    };
+    let summing = |topic: &str| events_table(topic, "engine: SummingMergeTree\n");
+    for (file, words) in
+        [(&plain as &dyn Fn(&str) -> String, "no column for $partition"), (&summing, "was merged away")]
+    {
+        let mut scene = Scene::with_table(&servers.kafka, &servers.clickhouse, file);
+        scene.config = with_backups(scene.config.clone(), &scene.ch, &scene.database.name);
+        scene.publish(100);
+        scene.run_to_end();
+        let before = scene.sql("count(), sum(n)");
+        let id = told(&scene, 0, &["backup", "create", "events"])["id"].as_str().unwrap().to_owned();
+        scene.ch.query(&format!("DROP TABLE {}.events SYNC", scene.database.name));
+        for more in [&["--then-replay", "--dry-run"][..], &["--then-replay"]] {
+            let arguments = [&["backup", "restore", &id], more].concat();
+            let (code, log) = Penstock::output(&scene.config, &arguments, DEADLINE);
+            assert!(code == Some(2) && log.contains(words) && log.contains("hint: "), "{code:?} {log}");
+        }
+        assert_eq!(scene.ch.query(&format!("EXISTS TABLE {}.events", scene.database.name)), "0");
+        told(&scene, 0, &["backup", "restore", &id]);
+        assert_eq!(scene.sql("count(), sum(n)"), before);
+    }
+    // Without Kafka there are no offsets, and that is said.
+    let vault = Vault::new();
+    vault.bench.table_file("t", "table: t\ntopics: [x]\norder_by: []\ncolumns:\n- {name: n, type: UInt64}\n");
+    let (code, log) = vault.bench.call(&["backup", "create", "t"]);
+    assert!(code == Some(4) && log.contains("--without-offsets"), "{code:?} {log}");
+    vault.create(&["t", "--without-offsets"]);
 }

@@ -13,7 +13,7 @@ use super::asked::Asked;
 use super::problem::{Problem, told};
 use super::routes::Answer;
 use super::{Surface, jobs};
-use crate::admin::backup::{Backups, Create, Entry, Error, HoldRequest, Progress, Restore, Verify};
+use crate::admin::backup::{Backups, Create, Entry, Error, HoldRequest, Progress, Refusal, Restore, Verify};
 use crate::admin::command;
 use crate::admin::jobs::Handle;
 
@@ -111,6 +111,9 @@ pub async fn act(surface: &Arc<Surface>, asked: &Asked, what: Does) -> Result<An
         }
         Does::Verify => {
             let verify: Verify = asked.body()?;
+            if verify.percent > 100 {
+                return Err(Problem::bad("percent is more than 100"));
+            }
             if asked.is_dry_run()? {
                 return Answer::new(&own.show_one(&id).await?);
             }
@@ -241,7 +244,9 @@ impl From<Error> for Problem {
             }
             E::Unreachable | E::NoLine | E::Zone(_) => (StatusCode::NOT_IMPLEMENTED, "not_set"),
             E::Server { .. } | E::Lost(_) | E::Late(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
-            E::Line(_) => (StatusCode::CONFLICT, "line"),
+            E::Line(Refusal::WrongUse(_)) => (StatusCode::CONFLICT, "line"),
+            E::Line(Refusal::Unreachable(_)) => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
+            E::Line(Refusal::Failed(_)) => (StatusCode::BAD_GATEWAY, "line"),
             E::File { .. } | E::List(_) | E::Task(_) => (StatusCode::INTERNAL_SERVER_ERROR, "files"),
         };
         Problem::new(status, code, &told(&error))
