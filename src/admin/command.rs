@@ -41,10 +41,18 @@ pub enum Permission {
     LegalHold,
     /// Delete the rows of a subject.
     Erase,
+    /// See which backups there are and what is in them.
+    BackupRead,
+    /// Make backups, verify and keep them.
+    BackupCreate,
+    /// Bring backups back, and read topics again for what came after them.
+    BackupRestore,
+    /// Delete backups, by the rules of a policy or not, and let those go that are kept.
+    BackupDelete,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 14] = [
+    pub const ALL: [Permission; 18] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -59,6 +67,10 @@ impl Permission {
         Permission::Lifecycle,
         Permission::LegalHold,
         Permission::Erase,
+        Permission::BackupRead,
+        Permission::BackupCreate,
+        Permission::BackupRestore,
+        Permission::BackupDelete,
     ];
 
     pub fn name(self) -> &'static str {
@@ -77,6 +89,10 @@ impl Permission {
             Permission::Lifecycle => "lifecycle",
             Permission::LegalHold => "legal_hold",
             Permission::Erase => "erase",
+            Permission::BackupRead => "backup_read",
+            Permission::BackupCreate => "backup_create",
+            Permission::BackupRestore => "backup_restore",
+            Permission::BackupDelete => "backup_delete",
         }
     }
 }

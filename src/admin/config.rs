@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{access, audit, jobs};
+use super::{access, audit, backup, jobs};
 use crate::units::{ByteSize, Span};
 
 /// The admin process: `penstock admin`, `penstock token` and `penstock audit`.
@@ -25,6 +25,8 @@ pub struct Config {
     pub audit: audit::Config,
     /// What takes longer than a request.
     pub jobs: jobs::Config,
+    /// Backups of tables: `penstock backup`. The server itself writes and reads them.
+    pub backup: backup::Config,
     /// Largest body of a request.
     pub body_bytes_max: ByteSize,
     /// Longest time for a request, its body included; what takes longer is a job.
@@ -52,6 +54,7 @@ impl Default for Config {
             access: access::Config::default(),
             audit: audit::Config::default(),
             jobs: jobs::Config::default(),
+            backup: backup::Config::default(),
             body_bytes_max: ByteSize(64 << 10),
             request_timeout: Span::secs(30),
             connections_max: 128,

@@ -48,7 +48,7 @@ pub enum Error {
 }
 
 /// A table within its database.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema)]
 pub struct TableName {
     pub database: String,
     pub name: String,
@@ -114,6 +114,7 @@ pub struct Progress {
 pub type Observer = std::sync::Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// One server, the trail, and who asks.
+#[derive(Clone)]
 pub struct Desk {
     pub client: Client,
     pub host: String,
@@ -158,6 +159,11 @@ impl Desk {
         let database = clickhouse.database.clone();
         let trail = migrate::trail(places, client.clone(), &database, migrations);
         Ok(Desk { client, host, database, actor, trail, observer })
+    }
+
+    /// The same for somebody else, over the same connections.
+    pub fn acting(&self, actor: Actor) -> Desk {
+        Desk { actor, ..self.clone() }
     }
 
     pub fn actor(&self) -> &Actor {

@@ -12,6 +12,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use super::backup::Backup;
 use super::pressure::Pressure;
 
 /// The process's metrics, created at first use.
@@ -73,6 +74,7 @@ pub struct Metrics {
 
     pub admin_requests: IntCounterVec,
     pub admin_jobs: IntCounterVec,
+    pub backup: Backup,
     pub e2e_latency: HistogramVec,
     pub memory_budget: IntGauge,
     pub memory_used: IntGauge,
@@ -97,7 +99,7 @@ impl Builder {
         collector
     }
 
-    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(opts(name, help), labels))
     }
 
@@ -312,6 +314,7 @@ impl Metrics {
                 "Jobs of the admin process that ended: done, failed, cancelled",
                 &["action", "outcome"],
             ),
+            backup: Backup::new(&b),
             e2e_latency: b.histogram(
                 "e2e_latency_seconds",
                 "Kafka record timestamp until ClickHouse acknowledged the row, weighted by rows",

@@ -47,9 +47,18 @@ impl Role {
     pub fn permissions(self) -> &'static [Permission] {
         use Permission as P;
         match self {
-            Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead],
+            Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead, P::BackupRead],
             Role::Operator => {
-                &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::JobCancel, P::TableCare]
+                &[
+                P::SelfRead,
+                P::MigrateRead,
+                P::MigrateCheck,
+                P::JobRead,
+                P::JobCancel,
+                P::TableCare,
+                P::BackupRead,
+                P::BackupCreate,
+            ]
             }
             Role::DataAdmin => &[
                 P::SelfRead,
@@ -63,9 +72,20 @@ impl Role {
                 P::TableCare,
                 P::Lifecycle,
                 P::Erase,
+                P::BackupRead,
+                P::BackupCreate,
+                P::BackupRestore,
+                P::BackupDelete,
             ],
             Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue, P::LegalHold],
-            Role::Auditor => &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::AuditRead],
+            Role::Auditor => &[
+                P::SelfRead,
+                P::MigrateRead,
+                P::MigrateCheck,
+                P::JobRead,
+                P::AuditRead,
+                P::BackupRead,
+            ],
         }
     }
 }
