@@ -122,7 +122,7 @@ pub enum LifecycleCommand {
     Holds,
 }
 
-fn time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     let day =
         text.parse::<NaiveDate>().ok().and_then(|day| day.and_hms_opt(0, 0, 0)).map(|time| time.and_utc());
     let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc));

@@ -6,6 +6,7 @@
 mod admin;
 pub mod args;
 mod audit;
+mod backup;
 mod config;
 mod dlq;
 mod erase;
@@ -39,10 +40,10 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage, configuration or table file
-  3  differences were found, a damaged plan, a broken audit trail, or a token that does not hold
+  3  differences were found, a damaged plan or backup, a broken audit trail, or a token that does not hold
   4  a server could not be reached
   5  stopped before everything was written and committed
-  6  migrations are pending, or a lifecycle plan has something to do
+  6  migrations are pending, or a plan of lifecycle or of backups has something to do
   7  another process holds the lock of the migrations
 
 Examples:
@@ -114,6 +115,8 @@ pub enum Command {
     Lifecycle(lifecycle::LifecycleArgs),
     /// Deletes the rows of one person or thing from every table that declares the column
     Erase(erase::EraseArgs),
+    /// Makes, verifies, keeps and restores backups of tables
+    Backup(backup::BackupArgs),
     /// Tells how large tables are and how well they compress, and merges their parts
     Table(table::TableArgs),
     /// Shows and checks the configuration
@@ -135,7 +138,7 @@ pub enum Exit {
     Unreachable,
     /// Stopped before everything was written and committed.
     NotDrained,
-    /// Migrations are pending, or a lifecycle plan has something to do.
+    /// Migrations are pending, or a plan of lifecycle or of backups has something to do.
     Pending,
     /// Another process holds the lock of the migrations.
     Locked,
@@ -197,6 +200,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Audit(args) => call(environment, out)?.trail(&args),
         Command::Lifecycle(args) => call(environment, out)?.lifecycle(&args),
         Command::Erase(args) => call(environment, out)?.erase(&args),
+        Command::Backup(args) => call(environment, out)?.backup(&args),
         Command::Table(args) => call(environment, out)?.table(&args),
         Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
         Command::Config(args) => config::run(args, &global, environment, out),

@@ -14,6 +14,7 @@ mod scene;
 
 mod admin;
 mod audit;
+mod backup;
 mod care;
 mod clickhouse;
 mod commands;

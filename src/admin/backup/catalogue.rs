@@ -147,6 +147,12 @@ impl Backups {
         Ok(fold(rows, Utc::now(), self.config.timeout.0))
     }
 
+    /// # Errors
+    /// See [`Error`].
+    pub async fn show_one(&self, id: &str) -> Result<Entry, Error> {
+        Ok(self.entry(id).await?.1)
+    }
+
     pub(super) async fn entry(&self, id: &str) -> Result<(Entries, Entry), Error> {
         let entries = self.entries().await?;
         let entry = entries.get(id).cloned().ok_or_else(|| Error::NoBackup(id.to_owned()))?;

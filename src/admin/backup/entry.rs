@@ -81,6 +81,11 @@ impl Entry {
         !matches!(self.state, State::Deleted) || self.files_left
     }
 
+    /// Whether it is, or is on its way, or is left half deleted.
+    pub fn is_there(&self) -> bool {
+        matches!(self.state, State::Running | State::Done | State::Deleting)
+    }
+
     fn is_whole(&self) -> bool {
         self.state == State::Done && !self.is_damaged()
     }
