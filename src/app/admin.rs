@@ -13,6 +13,7 @@ use super::{Error, runtime};
 use crate::admin::access::{self, Access};
 use crate::admin::audit::{Chain, ChainError, Place, Trail};
 use crate::admin::command::{self, Actor, Command, Permission};
+use crate::admin::desk::{self, Desk};
 use crate::admin::http::{self, Parts, Server};
 use crate::admin::migrate::{Migrator, Setup, Values};
 use crate::config::{Config, Inputs, Loaded};
@@ -101,7 +102,17 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         faults: Faults::new(&config.faults),
         places,
     })?;
-    let parts = Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator };
+    let desk = Desk::new(desk::Setup {
+        clickhouse: &config.clickhouse,
+        migrations: &config.migrations,
+        actor: actor.clone(),
+        places: vec![Place::File(Arc::clone(&chain))],
+        endpoint: None,
+        observer: Arc::new(|_| {}),
+    })?;
+    let backups = super::backup::backups(config, desk)?;
+    let parts =
+        Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator, backups };
     let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
     // A trail that cannot be written is found out now, and not by the first command.
     let server =

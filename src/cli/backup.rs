@@ -411,6 +411,9 @@ fn restored_text(restored: &Restored, is_dry: bool) -> String {
         text += &format!("  {} {what} as {}: {} rows counted\n", one.table, one.target, HumanCount(one.rows));
     }
     restored.findings.iter().for_each(|finding| text += &format!("  differs: {finding}\n"));
+    if restored.erased_rows > 0 {
+        text += &format!("  {} rows of erased subjects are gone again\n", HumanCount(restored.erased_rows));
+    }
     text + &replayed_text(&restored.replayed, is_dry)
 }
 
@@ -427,7 +430,8 @@ fn replayed_text(replayed: &[Replayed], is_dry: bool) -> String {
             ),
         };
         if one.gone > 0 {
-            text += &format!("  the first {} offsets of it are no longer in the topic\n", HumanCount(one.gone));
+            text +=
+                &format!("  the first {} offsets of it are no longer in the topic\n", HumanCount(one.gone));
         }
     }
     text

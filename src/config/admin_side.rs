@@ -1,4 +1,4 @@
-//! Rules between settings of the admin side: migrations, the admin process, lifecycle.
+//! Rules between settings of the admin side: migrations, the admin process, lifecycle, backups.
 //!
 //! Refuses to look at anything but the settings: whether servers agree is found out when they are asked.
 
@@ -15,6 +15,25 @@ pub(super) fn check(config: &Config, found: &mut Vec<Fault>) {
     migrations(&config.migrations, found);
     admin(&config.admin, found);
     lifecycle(&config.lifecycle, found);
+    backup(&config.admin.backup, found);
+}
+
+fn backup(backup: &crate::admin::backup::Config, found: &mut Vec<Fault>) {
+    if backup.table.is_empty() {
+        found.push(Fault::new("admin.backup.table", "is empty", "name the table of the catalogue"));
+    }
+    if backup.timezone.parse::<chrono_tz::Tz>().is_err() {
+        let hint = "write one such as UTC or Europe/Berlin";
+        found.push(Fault::new("admin.backup.timezone", "is no time zone", hint));
+    }
+    if backup.destination.needs_name() && backup.destination.name.is_empty() {
+        let hint = "name the disk, or the server's named collection of the bucket";
+        found.push(Fault::new("admin.backup.destination.name", "is empty", hint));
+    }
+    for name in backup.policies.keys().filter(|name| !crate::admin::backup::is_name(name)) {
+        let hint = "it becomes a part of paths: write letters, digits, - and _";
+        found.push(Fault::new(format!("admin.backup.policies.{name}"), "is no name of a policy", hint));
+    }
 }
 
 fn migrations(migrations: &crate::admin::migrate::Config, found: &mut Vec<Fault>) {

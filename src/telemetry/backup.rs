@@ -31,7 +31,10 @@ impl Backup {
                 "admin_backup_last_success_timestamp_seconds",
                 "When the last good backup was begun, in seconds since 1970",
             ),
-            last_duration: gauge("admin_backup_last_duration_seconds", "Seconds that the last good backup took"),
+            last_duration: gauge(
+                "admin_backup_last_duration_seconds",
+                "Seconds that the last good backup took",
+            ),
             last_bytes: gauge("admin_backup_last_total_bytes", "Bytes of everything in the last good backup"),
             last_new_bytes: gauge("admin_backup_last_new_bytes", "Bytes that the last good backup added"),
             chain_length: gauge("admin_backup_chain_length", "Incremental backups on the last full one"),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::admin::{Admin, json_of, seen};
 use crate::care::Bench;
 use crate::harness::{ClickHouse, Penstock, PenstockConfig, Servers, wait_until};
 use crate::scene::{DEADLINE, PARTITIONS, Scene, events_table};
@@ -139,14 +140,20 @@ fn full_and_incremental_backups_come_back_under_other_names_and_never_over_rows(
     assert_eq!(bench.json(0, &["backup", "list"])["backups"], json!([]));
     assert_eq!(bench.json(0, &["backup", "list", "--all"])["backups"].as_array().unwrap().len(), 2);
     let trail = bench.trail();
-    for line in ["backup.create\tdone\t2", "backup.restore\tdone\t4", "backup.delete\tdone\t2", "backup.verify\tintent\t3"] {
+    for line in [
+        "backup.create\tdone\t2",
+        "backup.restore\tdone\t4",
+        "backup.delete\tdone\t2",
+        "backup.verify\tintent\t3",
+    ] {
         assert!(trail.contains(line), "{line}: {trail}");
     }
 }
 
 #[test]
 fn a_damaged_base_is_found_and_nothing_more_is_built_on_it() {
-    let vault = Vault::with(|config| config.set("admin.backup.policies", json!({ "daily": { "tables": ["t"] } })));
+    let vault =
+        Vault::with(|config| config.set("admin.backup.policies", json!({ "daily": { "tables": ["t"] } })));
     let bench = &vault.bench;
     let (full, _) = vault.create(&["--policy", "daily"]);
     vault.more();
@@ -161,7 +168,11 @@ fn a_damaged_base_is_found_and_nothing_more_is_built_on_it() {
     let found = bench.json(3, &["backup", "verify", &more, "--level", "sample", "--percent", "100"]);
     let finding = found["findings"][0].as_str().unwrap();
     assert!(finding.starts_with(&full) && finding.contains("other bytes"), "{found}");
-    bench.refused(2, &format!("{full} is damaged"), &["backup", "create", "--policy", "daily", "--incremental"]);
+    bench.refused(
+        2,
+        &format!("{full} is damaged"),
+        &["backup", "create", "--policy", "daily", "--incremental"],
+    );
     bench.refused(2, "is damaged", &["backup", "restore", &more, "--as", "x"]);
     let (fresh, made) = vault.create(&["--policy", "daily"]);
     assert_eq!(made["manifest"]["base"], Value::Null, "a full one in its place: {made}");
@@ -169,13 +180,20 @@ fn a_damaged_base_is_found_and_nothing_more_is_built_on_it() {
     // A file that is gone is found by the next incremental one itself.
     std::fs::remove_file(vault.data_file(&fresh)).unwrap();
     vault.more();
-    bench.refused(2, &format!("{fresh} is damaged"), &["backup", "create", "--policy", "daily", "--incremental"]);
+    bench.refused(
+        2,
+        &format!("{fresh} is damaged"),
+        &["backup", "create", "--policy", "daily", "--incremental"],
+    );
     let planned = bench.json(0, &["backup", "create", "--policy", "daily", "--dry-run"]);
     assert_eq!(planned["base"], Value::Null, "{planned}");
     let shown = bench.json(0, &["backup", "show", &fresh]);
     assert!(shown["verification"]["findings"][0].as_str().unwrap().contains("is gone"), "{shown}");
     let ran = bench.json(0, &["backup", "run", "daily"]);
-    assert_eq!((&ran["backup"]["manifest"]["base"], &ran["verification"]["level"]), (&Value::Null, &json!("restore")));
+    assert_eq!(
+        (&ran["backup"]["manifest"]["base"], &ran["verification"]["level"]),
+        (&Value::Null, &json!("restore"))
+    );
 }
 
 #[test]
@@ -192,7 +210,11 @@ fn where_files_cannot_be_reached_a_restore_finds_the_damage_and_leaves_nothing_b
     assert_eq!(bench.sql("EXISTS TABLE DB.half"), "0", "the server leaves an empty table; it is dropped");
     bench.sql("CREATE TABLE DB.mine (p UInt8, n UInt64, s Nullable(String)) ENGINE = MergeTree PARTITION BY p ORDER BY n");
     bench.refused(1, "could not restore", &["backup", "restore", &more, "--as", "mine"]);
-    assert_eq!(bench.sql("SELECT count() FROM DB.mine"), "0", "a table that was there stays, and stays empty");
+    assert_eq!(
+        bench.sql("SELECT count() FROM DB.mine"),
+        "0",
+        "a table that was there stays, and stays empty"
+    );
     // To the server that is no reason to refuse an incremental one.
     let (third, made) = vault.create(&["t"]);
     assert_eq!(made["manifest"]["base"], json!(more));
@@ -209,19 +231,27 @@ fn what_pruning_keeps_can_be_restored_and_nothing_goes_unverified_or_unseen() {
     let keep = json!({ "hourly": 0, "daily": 0, "weekly": 0, "monthly": 0, "yearly": 0, "min_count": 2, "min_age": "0ms" });
     let vault = Vault::with(|config| {
         config
-            .set("admin.backup.policies", json!({ "p": { "tables": ["t"], "keep": keep, "verify": "restore" } }))
+            .set(
+                "admin.backup.policies",
+                json!({ "p": { "tables": ["t"], "keep": keep, "verify": "restore" } }),
+            )
             .set("admin.backup.chain_max", 2)
     });
     let bench = &vault.bench;
-    let mut rows = BTreeMap::new();
+    let (mut rows, mut ids) = (BTreeMap::new(), Vec::new());
     for _ in 0..8 {
         vault.more();
         let (id, made) = vault.create(&["--policy", "p"]);
-        rows.insert(id, (vault.rows("DB.t"), made["manifest"]["base"].as_str().map(str::to_owned)));
+        ids.push((id.clone(), made["manifest"]["base"].is_null()));
+        rows.insert(id, vault.rows("DB.t"));
     }
-    let newest = rows.keys().last().unwrap().clone();
-    let is_full: Vec<bool> = rows.values().map(|(_, base)| base.is_none()).collect();
-    assert_eq!(is_full, [true, false, false, true, false, false, true, false], "two incremental ones on each full one");
+    let newest = ids[7].0.clone();
+    let is_full: Vec<bool> = ids.iter().map(|(_, is_full)| *is_full).collect();
+    assert_eq!(
+        is_full,
+        [true, false, false, true, false, false, true, false],
+        "two incremental ones on each full one"
+    );
 
     let plan = bench.json(6, &["backup", "prune"]);
     let hash = plan["hash"].as_str().unwrap().to_owned();
@@ -229,13 +259,22 @@ fn what_pruning_keeps_can_be_restored_and_nothing_goes_unverified_or_unseen() {
     bench.refused(2, "not verified", &["backup", "prune", "--plan", &hash]);
     bench.json(0, &["backup", "verify", &newest]);
     // The newest two are the last full one and what adds to it; one of the middle is held with what it needs.
-    let held = rows.keys().nth(4).unwrap().clone();
+    let held = ids[4].0.clone();
     bench.json(0, &["backup", "hold", &held, "--reason", "case"]);
     let plan = bench.json(6, &["backup", "prune", "--policy", "p"]);
     let hash = plan["hash"].as_str().unwrap().to_owned();
-    let deleted: Vec<&str> =
-        plan["plans"][0]["deleted"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
-    let kept: Vec<String> = plan["plans"][0]["kept"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
+    let deleted: Vec<&str> = plan["plans"][0]["deleted"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap())
+        .collect();
+    let kept: Vec<String> = plan["plans"][0]["kept"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!((deleted.len(), kept.len()), (4, 4), "{plan}");
     bench.refused(2, "the plan is ", &["backup", "prune", "--policy", "p", "--plan", "0000000000000000"]);
     let done = bench.json(0, &["backup", "prune", "--policy", "p", "--plan", &hash]);
@@ -247,10 +286,12 @@ fn what_pruning_keeps_can_be_restored_and_nothing_goes_unverified_or_unseen() {
     for (n, id) in kept.iter().enumerate() {
         let name = format!("r{n}");
         bench.json(0, &["backup", "restore", id, "--as", &name]);
-        assert_eq!(vault.rows(&format!("DB.{name}")), rows[id].0, "{id}");
+        assert_eq!(vault.rows(&format!("DB.{name}")), rows[id], "{id}");
     }
     for id in rows.keys().filter(|id| !kept.contains(id)) {
-        assert!(!vault.folder.join(id).exists() && !vault.folder.join(format!("{id}.penstock.json")).exists());
+        assert!(
+            !vault.folder.join(id).exists() && !vault.folder.join(format!("{id}.penstock.json")).exists()
+        );
     }
 }
 
@@ -265,12 +306,17 @@ fn a_whole_database_comes_back_after_its_loss_by_what_stands_beside_the_backup()
     vault.more();
     vault.more();
     let (id, made) = vault.create(&[]);
-    let names: Vec<&str> =
-        made["manifest"]["tables"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = made["manifest"]["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
     assert!(["small", "sums", "t", "view"].iter().all(|name| names.contains(name)), "{names:?}");
     let verified = bench.json(0, &["backup", "verify", &id]);
     assert_eq!(verified["findings"], json!([]));
-    let (before, sums) = (vault.rows("DB.t"), bench.sql("SELECT p, sum(n) FROM DB.sums GROUP BY p ORDER BY p"));
+    let (before, sums) =
+        (vault.rows("DB.t"), bench.sql("SELECT p, sum(n) FROM DB.sums GROUP BY p ORDER BY p"));
     bench.sql(&format!("DROP DATABASE {} SYNC", bench.database.name));
     bench.sql(&format!("CREATE DATABASE {}", bench.database.name));
     bench.refused(2, "there is no backup", &["backup", "restore", &id]);
@@ -290,9 +336,11 @@ fn a_backup_that_is_ended_by_a_signal_leaves_nothing_and_the_next_one_works() {
     let vault = Vault::new();
     let bench = &vault.bench;
     bench.sql("INSERT INTO DB.t SELECT number % 100, number, randomPrintableASCII(200) FROM numbers(400000)");
-    let config = bench.config.clone().set("clickhouse.settings", json!({ "max_backup_bandwidth": "2000000" }));
+    let config =
+        bench.config.clone().set("clickhouse.settings", json!({ "max_backup_bandwidth": "2000000" }));
     let mut process = Penstock::start(&config, &["backup", "create", "t"]);
-    let running = "SELECT count() FROM system.backups WHERE status = 'CREATING_BACKUP' AND id LIKE 'manual-%'";
+    let running =
+        "SELECT count() FROM system.backups WHERE status = 'CREATING_BACKUP' AND id LIKE 'manual-%'";
     wait_until(DEADLINE, "the server makes it", || bench.ch.query(running) != "0");
     process.sigterm();
     assert_eq!(process.wait_exit(DEADLINE), Some(1), "{}", process.log());
@@ -334,7 +382,8 @@ fn a_table_that_was_dropped_after_the_backup_comes_back_with_exactly_what_was_ac
     scene.publish(2_000);
     let made = told(&scene, 0, &["backup", "create", "events"]);
     let id = made["id"].as_str().unwrap().to_owned();
-    let cut: i64 = made["manifest"]["cut"].as_array().unwrap().iter().map(|cut| cut["offset"].as_i64().unwrap()).sum();
+    let cut: i64 =
+        made["manifest"]["cut"].as_array().unwrap().iter().map(|cut| cut["offset"].as_i64().unwrap()).sum();
     assert_eq!(made["manifest"]["cut"].as_array().unwrap().len(), PARTITIONS as usize);
     scene.publish_raw("not json");
     scene.publish(3_000);
@@ -346,7 +395,11 @@ fn a_table_that_was_dropped_after_the_backup_comes_back_with_exactly_what_was_ac
     scene.publish(500);
     let (code, log) = Penstock::output(&scene.config, &["backup", "restore", &id, "--then-replay"], DEADLINE);
     assert!(code != Some(0) && log.contains("has members") && log.contains("hint: "), "{code:?} {log}");
-    assert_eq!(scene.ch.query(&format!("EXISTS TABLE {}.events", scene.database.name)), "0", "nothing was restored");
+    assert_eq!(
+        scene.ch.query(&format!("EXISTS TABLE {}.events", scene.database.name)),
+        "0",
+        "nothing was restored"
+    );
     line.kill9();
 
     let members = || scene.kafka.committed(scene.config.text("kafka.group"), &scene.topic, &[0, 1, 2, 3]);
@@ -362,7 +415,12 @@ fn a_table_that_was_dropped_after_the_backup_comes_back_with_exactly_what_was_ac
         restored["replayed"].as_array().unwrap().iter().map(|one| one[key].as_i64().unwrap()).sum()
     };
     assert_eq!((sum("first"), sum("next"), sum("gone")), (cut, committed, 0));
-    eprintln!("backup: {} rows counted below {cut}, {} of {} put in again up to {committed}", restored["tables"][0]["rows"], sum("inserted"), sum("rows"));
+    eprintln!(
+        "backup: {} rows counted below {cut}, {} of {} put in again up to {committed}",
+        restored["tables"][0]["rows"],
+        sum("inserted"),
+        sum("rows")
+    );
     // Every offset below the committed ones has its row, once, and the letter has none.
     assert_eq!(scene.sql("count(), uniqExact(_partition, _offset)"), format!("{0}\t{0}", committed - 1));
     let again = told(&scene, 0, &["backup", "replay", &id]);
@@ -391,6 +449,76 @@ fn records_that_the_topic_no_longer_has_are_told_and_the_rest_is_read_again() {
     assert_eq!(dry["replayed"][0]["gone"], 400, "{dry}");
     assert_eq!(scene.ch.query(&format!("EXISTS TABLE {}.events", scene.database.name)), "0");
     let restored = told(&scene, 3, &["backup", "restore", &id, "--then-replay"]);
-    assert_eq!((&restored["replayed"][0]["inserted"], &restored["replayed"][1]["inserted"]), (&json!(600), &json!(1_000)));
+    assert_eq!(
+        (&restored["replayed"][0]["inserted"], &restored["replayed"][1]["inserted"]),
+        (&json!(600), &json!(1_000))
+    );
     assert_eq!(scene.sql("count(), uniqExact(_partition, _offset)"), "7600\t7600");
+}
+
+#[test]
+fn a_subject_that_was_erased_since_does_not_come_back() {
+    let vault = Vault::new();
+    let bench = &vault.bench;
+    let columns = "topics: [events]\norder_by: [user_id]\ncolumns:\n- {name: user_id, type: Nullable(UInt64)}\n- {name: email, type: String}\nsubject_columns: [user_id, email]\n";
+    bench.table_file("clicks", &format!("table: clicks\n{}", columns.replace("order_by: [user_id]", "order_by: []")));
+    assert_eq!(bench.call(&["schema", "create"]).0, Some(0));
+    bench.sql("INSERT INTO DB.clicks SELECT number % 100, concat('a', toString(number % 50), '@b') FROM numbers(1000)");
+    let (id, _) = vault.create(&["clicks", "--without-offsets"]);
+    let before = bench.json(0, &["backup", "restore", &id, "--as", "then"]);
+    assert_eq!(before["erased_rows"], 0, "nobody was erased yet");
+    bench.json(0, &["erase", "--subject", "user_id=7", "--reason", "r"]);
+    bench.json(0, &["erase", "--subject", "email=a3@b", "--reason", "r"]);
+    let after = bench.json(0, &["backup", "restore", &id, "--as", "now"]);
+    assert_eq!(after["erased_rows"], 30, "{after}");
+    assert_eq!(bench.sql("SELECT count(), countIf(user_id = 7 OR email = 'a3@b') FROM DB.now"), "970\t0");
+}
+
+#[test]
+fn the_routes_do_the_same_by_the_same_words() {
+    let admin = Admin::start_with(|config| {
+        let database = config.text("clickhouse.database").to_owned();
+        with_backups(config, &Servers::shared().clickhouse, &database)
+            .set("admin.backup.policies", json!({ "daily": { "tables": ["t"], "verify": "files" } }))
+    });
+    let bench = &admin.bench;
+    bench.sql("CREATE TABLE DB.t (p UInt8, s String) ENGINE = MergeTree PARTITION BY p ORDER BY p");
+    bench.sql("INSERT INTO DB.t SELECT number % 3, randomPrintableASCII(20) FROM numbers(900)");
+    let (token, viewer) = (admin.token("data_admin"), admin.token("viewer"));
+    let post = |path: &str, token: &str, body: Value| admin.ask("POST", path, token, &body);
+    assert_eq!(post("/v1/backups", &viewer, json!({ "tables": ["t"] })).status, 403);
+    assert_eq!(post("/v1/backups?dry_run=true", &token, json!({ "tables": ["x"] })).status, 422);
+    let tried = json_of(&post("/v1/backups?dry_run=true", &token, json!({ "policy": "daily" })));
+    assert_eq!((&tried["base"], &tried["tables"]), (&Value::Null, &json!(["t"])));
+    assert_eq!(admin.get("/v1/backups", &viewer)["backups"], json!([]));
+
+    let ran = admin.job("/v1/backups/run", &token, &json!({ "policy": "daily" }));
+    assert_eq!((&ran["state"], &ran["result"]["verification"]["findings"]), (&json!("done"), &json!([])), "{ran}");
+    let id = ran["result"]["backup"]["id"].as_str().unwrap().to_owned();
+    let more = admin.job("/v1/backups", &token, &json!({ "policy": "daily", "kind": "incremental" }));
+    assert_eq!(more["result"]["manifest"]["base"], json!(id), "{more}");
+    assert_eq!(admin.get(&format!("/v1/backups/{id}"), &viewer)["state"], "done");
+    let at = |verb: &str| format!("/v1/backups/{id}/{verb}");
+    assert_eq!(admin.job(&at("verify"), &token, &json!({}))["result"]["level"], "restore");
+    let over = post(&format!("{}?dry_run=true", at("restore")), &token, json!({}));
+    assert_eq!((over.status, json_of(&over)["type"].as_str().unwrap().ends_with("not_empty")), (409, true), "{}", over.body);
+    let restored = admin.job(&at("restore"), &token, &json!({ "as": "u" }));
+    assert_eq!((&restored["state"], &restored["result"]["findings"]), (&json!("done"), &json!([])), "{restored}");
+    assert_eq!(bench.sql("SELECT count() FROM DB.u"), "900");
+    assert_eq!(post(&format!("{}?dry_run=true", at("delete")), &token, json!(null)).status, 409, "another needs it");
+    assert_eq!(post(&at("hold"), &token, json!({ "reason": "case", "until": "2099-01-01T00:00:00Z" })).status, 200);
+    assert_eq!(post(&at("release"), &token, json!({ "reason": "settled" })).status, 200);
+    assert_eq!(post(&at("replay?dry_run=true"), &token, json!({})).status, 422, "no topic fills it");
+    let plan = admin.get("/v1/backups/prune?policy=daily", &viewer);
+    assert_eq!(post("/v1/backups/prune", &token, json!({ "policy": "daily" })).status, 400);
+    let pruned = admin.job("/v1/backups/prune", &token, &json!({ "policy": "daily", "plan": plan["hash"] }));
+    assert_eq!((&pruned["state"], &pruned["result"]["deleted"]), (&json!("done"), &json!([])), "{pruned}");
+    assert_eq!(admin.job("/v1/backups/scan", &token, &Value::Null)["result"]["found"], json!([]));
+    assert_eq!(admin.ask("GET", "/v1/backups/nothing", &viewer, &Value::Null).status, 404);
+    assert_eq!(admin.process.metric("penstock_admin_backup_stored", &["policy=\"daily\""]), Some(2.0));
+    assert_eq!(admin.process.metric("penstock_admin_backup_chain_length", &["policy=\"daily\""]), Some(1.0));
+    let trail = admin.trail();
+    assert_eq!((seen(&trail, "backup.create", "done"), seen(&trail, "backup.create", "refused")), (2, 1));
+    assert_eq!((seen(&trail, "backup.restore", "done"), seen(&trail, "backup.show", "done")), (1, 1));
+    let _removed = std::fs::remove_dir_all(place(&bench.ch, &bench.database.name));
 }

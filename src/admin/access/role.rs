@@ -48,8 +48,7 @@ impl Role {
         use Permission as P;
         match self {
             Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead, P::BackupRead],
-            Role::Operator => {
-                &[
+            Role::Operator => &[
                 P::SelfRead,
                 P::MigrateRead,
                 P::MigrateCheck,
@@ -58,8 +57,7 @@ impl Role {
                 P::TableCare,
                 P::BackupRead,
                 P::BackupCreate,
-            ]
-            }
+            ],
             Role::DataAdmin => &[
                 P::SelfRead,
                 P::MigrateRead,
@@ -78,14 +76,9 @@ impl Role {
                 P::BackupDelete,
             ],
             Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue, P::LegalHold],
-            Role::Auditor => &[
-                P::SelfRead,
-                P::MigrateRead,
-                P::MigrateCheck,
-                P::JobRead,
-                P::AuditRead,
-                P::BackupRead,
-            ],
+            Role::Auditor => {
+                &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::AuditRead, P::BackupRead]
+            }
         }
     }
 }

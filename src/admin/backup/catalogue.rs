@@ -21,16 +21,30 @@ use crate::admin::rows;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The server is about to be told; what is not known yet is not in it.
-    Began { manifest: Manifest },
-    Done { manifest: Manifest },
-    Failed { error: String },
-    Verified { verification: Verification },
-    Held { hold: Hold },
-    Released { reason: String },
+    Began {
+        manifest: Manifest,
+    },
+    Done {
+        manifest: Manifest,
+    },
+    Failed {
+        error: String,
+    },
+    Verified {
+        verification: Verification,
+    },
+    Held {
+        hold: Hold,
+    },
+    Released {
+        reason: String,
+    },
     Deleting,
     /// It is not deleted after all.
     Spared,
-    Deleted { files_left: bool },
+    Deleted {
+        files_left: bool,
+    },
 }
 
 impl Event {
@@ -106,7 +120,9 @@ fn apply(entry: &mut Entry, event: Event) {
         Event::Verified { verification } => {
             // What was found damaged is only taken as sound again by as thorough a look.
             let outdone = entry.verification.as_ref().is_some_and(|last| {
-                !last.findings.is_empty() && verification.findings.is_empty() && verification.level < last.level
+                !last.findings.is_empty()
+                    && verification.findings.is_empty()
+                    && verification.level < last.level
             });
             if !outdone {
                 entry.verification = Some(verification);
@@ -236,7 +252,13 @@ mod tests {
         let states: Vec<_> = all.0.iter().map(|entry| (entry.id.as_str(), entry.state)).collect();
         assert_eq!(
             states,
-            [("a", State::Done), ("b", State::Failed), ("c", State::Failed), ("d", State::Deleting), ("e", State::Deleted)]
+            [
+                ("a", State::Done),
+                ("b", State::Failed),
+                ("c", State::Failed),
+                ("d", State::Deleting),
+                ("e", State::Deleted)
+            ]
         );
         assert_eq!((all.0[0].manifest.bytes, &all.0[0].hold), (7, &Some(hold)));
         assert!(all.0[1].error.contains("nothing was heard") && all.0[4].has_files());

@@ -130,9 +130,7 @@ pub struct Policy {
 }
 
 /// How thoroughly a backup is looked at; each contains those before it, as far as files can be reached.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Whether every file of the chain is there, with its size.

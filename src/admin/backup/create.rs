@@ -97,7 +97,8 @@ impl Backups {
         }
         let policy = manifest.policy.clone();
         let kind = if manifest.base.is_some() { "incremental" } else { "full" };
-        let counted = |outcome| METRICS.backup.runs.with_label_values(&[policy.as_str(), kind, outcome]).inc();
+        let counted =
+            |outcome| METRICS.backup.runs.with_label_values(&[policy.as_str(), kind, outcome]).inc();
         let manifest = match self.fill(id, manifest, request).await {
             Ok(manifest) => manifest,
             Err(error) => {
@@ -137,8 +138,10 @@ impl Backups {
     async fn damage(&self, entries: &Entries, next: &Next) -> Result<Vec<String>, Error> {
         match next.base.as_deref().and_then(|base| entries.chain(base)) {
             Some(chain) if self.files().is_some() => {
-                let chain: Vec<_> =
-                    chain.iter().map(|entry| (entry.id.clone(), entry.manifest.list_sha256.clone())).collect();
+                let chain: Vec<_> = chain
+                    .iter()
+                    .map(|entry| (entry.id.clone(), entry.manifest.list_sha256.clone()))
+                    .collect();
                 self.with_files(move |files| files.check(&chain, None)).await
             }
             _ => Ok(Vec::new()),
@@ -148,7 +151,11 @@ impl Backups {
     /// Everything but what the server does.
     async fn scope(&self, request: &Create) -> Result<Manifest, Error> {
         let policy = request.policy.as_deref().map(|name| self.policy(name)).transpose()?;
-        let own = Policy { database: request.database.clone(), tables: request.tables.clone(), ..Policy::default() };
+        let own = Policy {
+            database: request.database.clone(),
+            tables: request.tables.clone(),
+            ..Policy::default()
+        };
         let Policy { database, tables, .. } = policy.unwrap_or(&own);
         let database = database.clone().unwrap_or_else(|| self.desk.database.clone());
         let version = self.desk.row("SELECT version()", &[]).await?.text(0);
@@ -177,9 +184,13 @@ impl Backups {
             let name = manifest.name_of(&table.name);
             if table.engine.starts_with("Replicated") {
                 // What another replica acknowledged must be here before it is counted.
-                self.desk.client.execute_idempotent(&format!("SYSTEM SYNC REPLICA {}", name.sql()), &[]).await?;
+                self.desk
+                    .client
+                    .execute_idempotent(&format!("SYSTEM SYNC REPLICA {}", name.sql()), &[])
+                    .await?;
             }
-            table.place = self.place(&manifest.database, &table).filter(|_| cut.contains(table.name.as_str()));
+            table.place =
+                self.place(&manifest.database, &table).filter(|_| cut.contains(table.name.as_str()));
             table.partitions = self.measure(&table, &name, &manifest).await?;
             if let Some(one) = manifest.tables.get_mut(index) {
                 *one = table;
@@ -192,8 +203,11 @@ impl Backups {
             .map(|name| element(&name, &name, &manifest.partitions))
             .collect();
         let sql = format!("BACKUP {} TO {}", elements.join(", "), manifest.destination.sql(id));
-        let settings: Vec<String> =
-            manifest.base.iter().map(|base| format!("base_backup = {}", manifest.destination.sql(base))).collect();
+        let settings: Vec<String> = manifest
+            .base
+            .iter()
+            .map(|base| format!("base_backup = {}", manifest.destination.sql(base)))
+            .collect();
         let what = format!("make {id}");
         let finished = self.operate(Operation { what, sql, id: id.to_owned(), settings: &settings }).await?;
         self.measure_again(&mut manifest).await?;

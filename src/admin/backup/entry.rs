@@ -133,19 +133,21 @@ impl Entries {
         Some(chain)
     }
 
-    /// What of the chain is in the way of a restore, in words.
+    /// What of the chain is in the way of a restore, in words: the first of it, since damage is told of what builds on
+    /// it as well.
     pub fn obstacle(&self, id: &str) -> String {
-        let mut next = Some(id.to_owned());
+        let (mut next, mut told) = (Some(id), String::new());
         for _ in 0..=self.0.len() {
             let Some(id) = next else { break };
-            next = match self.get(&id) {
-                None => return format!("{id} is not known"),
-                Some(one) if one.is_damaged() => return format!("{id} is damaged"),
-                Some(one) if one.state != State::Done => return format!("{id} is {}", one.state.name()),
-                Some(one) => one.manifest.base.clone(),
-            };
+            let Some(one) = self.get(id) else { return format!("{id} is not known") };
+            if one.is_damaged() {
+                told = format!("{id} is damaged");
+            } else if one.state != State::Done {
+                told = format!("{id} is {}", one.state.name());
+            }
+            next = one.manifest.base.as_deref();
         }
-        String::new()
+        told
     }
 
     /// Every backup that cannot be restored without this one, directly or not, and that is not gone itself.
@@ -192,9 +194,9 @@ impl Entries {
         };
         let mut done = self.0.iter().rev().filter(|entry| entry.state == State::Done).filter(same);
         let last = done.next().ok_or("there is none to add to")?;
-        let chain = self.chain(&last.id).ok_or_else(|| {
-            format!("the latest cannot be built on: {}", self.obstacle(&last.id))
-        })?;
+        let chain = self
+            .chain(&last.id)
+            .ok_or_else(|| format!("the latest cannot be built on: {}", self.obstacle(&last.id)))?;
         if last.manifest.destination != like.destination {
             return Err("the latest lies elsewhere".to_owned());
         }

@@ -52,7 +52,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    #[error("a backup's list of files cannot be read: {0}\nhint: `penstock backup verify` tells which are damaged")]
+    #[error(
+        "a backup's list of files cannot be read: {0}\nhint: `penstock backup verify` tells which are damaged"
+    )]
     List(String),
     #[error("nothing of {policy} may be deleted: {why}\nhint: verify it with `penstock backup verify`")]
     NotProven { policy: String, why: String },

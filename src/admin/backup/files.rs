@@ -74,7 +74,11 @@ impl Listed {
 
     fn base_key(&self) -> (u64, &str) {
         let of_base = self.of_base();
-        if of_base == self.size { (self.size, &self.checksum) } else { (of_base, self.base_checksum.as_deref().unwrap_or_default()) }
+        if of_base == self.size {
+            (self.size, &self.checksum)
+        } else {
+            (of_base, self.base_checksum.as_deref().unwrap_or_default())
+        }
     }
 }
 
@@ -151,7 +155,10 @@ impl Files {
                 }
                 Err(error) => {
                     let text = error.to_string();
-                    findings.push(format!("{id}: the list of files: {}", text.lines().next().unwrap_or_default()));
+                    findings.push(format!(
+                        "{id}: the list of files: {}",
+                        text.lines().next().unwrap_or_default()
+                    ));
                     return Ok(findings);
                 }
             }
@@ -223,7 +230,11 @@ impl Files {
 fn linked(list: &List, base: Option<(&str, &List)>) -> Vec<String> {
     let mut borrowed = list.contents.file.iter().filter(|one| one.of_base() > 0).peekable();
     let Some((base_id, base)) = base else {
-        return borrowed.next().map(|one| format!("{} lies in a base that is not known", one.name)).into_iter().collect();
+        return borrowed
+            .next()
+            .map(|one| format!("{} lies in a base that is not known", one.name))
+            .into_iter()
+            .collect();
     };
     if list.base_backup_uuid.as_deref() != Some(base.uuid.as_str()) {
         return vec![format!("{base_id} is not the base that it was made on")];
@@ -367,7 +378,10 @@ mod tests {
                 None => fs::remove_file(&c).unwrap(),
             }
             let found = files.check(&whole, sample).unwrap();
-            assert!(found.len() == 1 && found[0].contains(told) && found[0].starts_with("full: "), "{found:?}");
+            assert!(
+                found.len() == 1 && found[0].contains(told) && found[0].starts_with("full: "),
+                "{found:?}"
+            );
         }
         fs::write(&c, "6668").unwrap();
         assert!(files.check(&whole, None).unwrap().is_empty(), "the size alone does not tell");
@@ -399,7 +413,9 @@ mod tests {
     fn the_checksum_is_that_of_the_server_over_many_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        for (text, expected) in [("0", "1d5952e8223ea966def237d6e7e216f1"), ("6667", "591f8bb99e21ae6609d151256dd83dcb")] {
+        for (text, expected) in
+            [("0", "1d5952e8223ea966def237d6e7e216f1"), ("6667", "591f8bb99e21ae6609d151256dd83dcb")]
+        {
             fs::write(&path, text).unwrap();
             assert_eq!(checksum(&path).unwrap(), expected);
         }
@@ -412,7 +428,9 @@ mod tests {
 
     #[test]
     fn a_sample_is_about_as_large_as_asked_for_and_no_name_leads_out() {
-        let chosen = |percent| (0..2_000).filter(|n| is_chosen(Some(Sample { percent, seed: 7 }), &n.to_string())).count();
+        let chosen = |percent| {
+            (0..2_000).filter(|n| is_chosen(Some(Sample { percent, seed: 7 }), &n.to_string())).count()
+        };
         assert!((120..280).contains(&chosen(10)) && chosen(100) == 2_000 && chosen(0) == 0);
         assert!(is_below("data/a") && !is_below("../a") && !is_below("/etc/passwd"));
     }

@@ -115,7 +115,10 @@ impl TableState {
         for other in found.iter().filter(|other| self.partitions.iter().all(|one| one.id != other.id)) {
             // One that came while the backup was made may be in it.
             if self.partitions.iter().all(|one| one.rows_after.is_none()) && self.place.is_none() {
-                wrong.push(format!("table {}, partition {}: {} rows instead of none", self.name, other.id, other.rows));
+                wrong.push(format!(
+                    "table {}, partition {}: {} rows instead of none",
+                    self.name, other.id, other.rows
+                ));
             }
         }
         wrong

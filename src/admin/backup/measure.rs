@@ -67,7 +67,9 @@ impl Backups {
     /// Where the table keeps the place of its rows, if it does and they stay as they are.
     pub(super) fn place(&self, database: &str, table: &TableState) -> Option<PlaceColumns> {
         let files = self.tables.iter().map(AsRef::as_ref);
-        let own = |file: &&Table| file.name == table.name && self.desk.table(file.database.as_deref(), "").database == database;
+        let own = |file: &&Table| {
+            file.name == table.name && self.desk.table(file.database.as_deref(), "").database == database
+        };
         let file = files.into_iter().find(own).filter(|_| Family::of(&table.engine) == Family::Plain)?;
         let column = |meta| {
             let found = file.columns.iter().find(|column| column.source == Source::Meta(meta));
@@ -93,7 +95,8 @@ impl Backups {
         if !family.has_rows() {
             return Ok(Vec::new());
         }
-        let digest = if self.config.digests { "sum(cityHash64(formatRow('RowBinary', *)))" } else { "toUInt64(0)" };
+        let digest =
+            if self.config.digests { "sum(cityHash64(formatRow('RowBinary', *)))" } else { "toUInt64(0)" };
         let (id, only) = match family {
             Family::Log => ("'all'", "1"),
             _ => ("_partition_id", "(empty({ids:Array(String)}) OR has({ids:Array(String)}, _partition_id))"),
@@ -146,7 +149,8 @@ mod tests {
 
     #[test]
     fn what_moved_is_told_by_both_numbers() {
-        let state = |id: &str, rows, digest| PartitionState { id: id.to_owned(), rows, digest, rows_after: None };
+        let state =
+            |id: &str, rows, digest| PartitionState { id: id.to_owned(), rows, digest, rows_after: None };
         let mut before = vec![state("a", 1, 1), state("b", 2, 2), state("c", 3, 3), state("d", 4, 4)];
         join(&mut before, vec![state("a", 1, 1), state("b", 5, 9), state("c", 3, 4), state("e", 6, 6)]);
         let after: Vec<_> = before.iter().map(|one| (one.rows, one.rows_after)).collect();

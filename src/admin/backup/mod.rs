@@ -10,7 +10,7 @@
 //! | what depends on what, and what goes with age | `entry`, `retention` |
 //! | making one | `create`, `measure`, `server`, `destination` |
 //! | whether it can be trusted | `verify`, `files` |
-//! | bringing it back | `restore` |
+//! | bringing it back | `restore`, `forget` |
 //! | deleting and pruning | `delete` |
 //! | all of it in turn, as a schedule calls it | `policy` |
 
@@ -22,6 +22,7 @@ mod destination;
 mod entry;
 mod error;
 mod files;
+mod forget;
 mod manifest;
 mod measure;
 mod policy;
@@ -44,6 +45,7 @@ use crate::schema::Table;
 
 pub use config::{Config, Destination, Keep, Kind, Level, Policy};
 pub use create::{Create, Planned};
+pub use destination::is_name;
 pub use delete::{Deleted, HoldRequest, Pruning};
 pub use entry::{Entries, Entry, Hold, State, Verification, Wanted};
 pub use error::Error;
@@ -114,18 +116,28 @@ pub struct Backups {
     /// Those that have table files.
     tables: Vec<Arc<Table>>,
     line: Option<Line>,
+    /// Table with the record of erasures.
+    erasures: String,
     observer: Observer,
     stop: CancellationToken,
 }
 
 impl Backups {
-    pub fn new(desk: Desk, config: &Config, engine: &'static str, tables: Vec<Arc<Table>>) -> Backups {
+    /// `engine` is that of the catalogue, `erasures` the table with the record of erased subjects.
+    pub fn new(
+        desk: Desk,
+        config: &Config,
+        engine: &'static str,
+        tables: Vec<Arc<Table>>,
+        erasures: &str,
+    ) -> Backups {
         Backups {
             desk,
             config: config.clone(),
             engine,
             tables,
             line: None,
+            erasures: erasures.to_owned(),
             observer: Arc::new(|_: &Progress| {}),
             stop: CancellationToken::new(),
         }

@@ -13,6 +13,7 @@ use super::create::Create;
 use super::delete::Pruning;
 use super::entry::{Entries, Entry, State, Verification};
 use super::error::Error;
+use super::manifest::Manifest;
 use super::verify::Verify;
 use super::{Backups, Level, Policy};
 use crate::admin::command::Permission;
@@ -75,9 +76,7 @@ impl Backups {
     /// # Errors
     /// See [`Error`].
     pub async fn scan(&self) -> Result<Vec<String>, Error> {
-        let found = self.with_files(|files| files.manifests()).await?;
-        let entries = self.entries().await?;
-        let new: Vec<_> = found.into_iter().filter(|(id, _)| entries.get(id).is_none()).collect();
+        let new = self.beside().await?;
         let ids: Vec<String> = new.iter().map(|(id, _)| id.clone()).collect();
         let work = async {
             self.create_catalogue().await?;
@@ -115,6 +114,24 @@ impl Backups {
                 metrics.drill_duration.with_label_values(&policy).set(seconds(last.seconds));
             }
         }
+    }
+}
+
+impl Backups {
+    /// What `scan` would add.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn unknown(&self) -> Result<Vec<String>, Error> {
+        Ok(self.beside().await?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Manifests that stand beside backups and are not in the catalogue.
+    async fn beside(&self) -> Result<Vec<(String, Manifest)>, Error> {
+        let mut found = self.with_files(|files| files.manifests()).await?;
+        let entries = self.entries().await?;
+        found.retain(|(id, _)| entries.get(id).is_none());
+        Ok(found)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bringing a backup back: all of it or some tables, as they were or under other names, and then what came after it.
 //!
 //! Refuses to restore over rows, and from a chain of which a part is missing or damaged. A restore that fails leaves
-//! behind no table that was not there before.
+//! behind no empty table that was not there before.
 
 use std::time::Instant;
 
@@ -45,6 +45,8 @@ pub struct Restored {
     /// What of the restored rows is not as it was counted.
     pub findings: Vec<String>,
     pub replayed: Vec<Replayed>,
+    /// Rows of subjects that were erased after the backup was made, and that are gone again.
+    pub erased_rows: u64,
     pub seconds: f64,
 }
 
@@ -88,7 +90,12 @@ impl Backups {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn replay_after(&self, id: &str, restore: &Restore, dry_run: bool) -> Result<Vec<Replayed>, Error> {
+    pub async fn replay_after(
+        &self,
+        id: &str,
+        restore: &Restore,
+        dry_run: bool,
+    ) -> Result<Vec<Replayed>, Error> {
         let (entries, entry) = self.entry(id).await?;
         let restored = Restored {
             id: id.to_owned(),
@@ -96,6 +103,7 @@ impl Backups {
             tables: targets(&entry, restore)?,
             findings: Vec::new(),
             replayed: Vec::new(),
+            erased_rows: 0,
             seconds: 0.0,
         };
         drop(entries);
@@ -103,7 +111,11 @@ impl Backups {
             return self.replay(&restored, true).await;
         }
         let details = json!({ "id": id, "tables": restored.tables });
-        let work = self.replay(&restored, false);
+        let work = async {
+            let replayed = self.replay(&restored, false).await?;
+            self.forget(&restored).await?;
+            Ok(replayed)
+        };
         self.audited(("backup.replay", Permission::BackupRestore), details, work).await
     }
 
@@ -132,6 +144,7 @@ impl Backups {
             tables: kept,
             findings: Vec::new(),
             replayed: Vec::new(),
+            erased_rows: 0,
             seconds: 0.0,
         };
         Ok((entry, restored))
@@ -143,7 +156,12 @@ impl Backups {
         Ok(self.desk.rows(sql, &table.params()).await?.first().map(|row| row.number(0)))
     }
 
-    async fn bring_back(&self, entry: Entry, mut restored: Restored, restore: &Restore) -> Result<Restored, Error> {
+    async fn bring_back(
+        &self,
+        entry: Entry,
+        mut restored: Restored,
+        restore: &Restore,
+    ) -> Result<Restored, Error> {
         let begun = Instant::now();
         if restore.then_replay {
             // What cannot be read again is found out before anything is restored.
@@ -151,9 +169,13 @@ impl Backups {
         }
         for one in &restored.tables {
             let database = quote_identifier(&one.target.database);
-            self.desk.client.execute_idempotent(&format!("CREATE DATABASE IF NOT EXISTS {database}"), &[]).await?;
+            self.desk
+                .client
+                .execute_idempotent(&format!("CREATE DATABASE IF NOT EXISTS {database}"), &[])
+                .await?;
         }
-        let pairs: Vec<_> = restored.tables.iter().map(|one| (one.table.clone(), one.target.clone())).collect();
+        let pairs: Vec<_> =
+            restored.tables.iter().map(|one| (one.table.clone(), one.target.clone())).collect();
         let partitions = match restore.partitions.is_empty() {
             true => &entry.manifest.partitions,
             false => &restore.partitions,
@@ -166,29 +188,37 @@ impl Backups {
         if restore.then_replay {
             restored.replayed = self.replay(&restored, false).await?;
         }
+        restored.erased_rows = self.forget(&restored).await?;
         restored.seconds = begun.elapsed().as_secs_f64();
         Ok(restored)
     }
 
-    /// Drops what was half made. Tables that were there stay, and have no rows.
+    /// Drops the empty tables that a restore leaves when it fails. One that was there, or that has rows by now, is somebody's:
+    /// a line that was waiting for its table may have written to it already.
     async fn clean_up(&self, restored: &Restored) {
-        for one in &restored.tables {
-            let sql = match one.existed {
-                true => format!("TRUNCATE TABLE IF EXISTS {}", one.target.sql()),
-                false => format!("DROP TABLE IF EXISTS {} SYNC", one.target.sql()),
-            };
-            if let Err(error) = self.desk.client.execute_idempotent(&sql, &[]).await {
-                tracing::warn!(%error, table = %one.target, "what a failed restore left could not be removed");
+        for one in restored.tables.iter().filter(|one| !one.existed) {
+            let sql = format!("DROP TABLE IF EXISTS IF EMPTY {} SYNC", one.target.sql());
+            match self.desk.client.execute(&sql, &[]).await {
+                Err(error) => tracing::warn!(%error, table = %one.target, "what a failed restore left is not removed"),
+                Ok(()) => {}
             }
         }
     }
 
     /// Rows that are over by now may be gone already, so that what differs is told and no error.
-    async fn compare(&self, entry: &Entry, restored: &Restored, restore: &Restore) -> Result<Vec<String>, Error> {
+    async fn compare(
+        &self,
+        entry: &Entry,
+        restored: &Restored,
+        restore: &Restore,
+    ) -> Result<Vec<String>, Error> {
         let mut findings = Vec::new();
-        let is_meant = |id: &str| restore.partitions.is_empty() || restore.partitions.iter().any(|one| one == id);
+        let is_meant =
+            |id: &str| restore.partitions.is_empty() || restore.partitions.iter().any(|one| one == id);
         for one in &restored.tables {
-            let Some(table) = entry.manifest.tables.iter().find(|table| table.name == one.table.name) else { continue };
+            let Some(table) = entry.manifest.tables.iter().find(|table| table.name == one.table.name) else {
+                continue;
+            };
             let mut table = TableState::clone(table);
             table.partitions.retain(|one| is_meant(&one.id));
             if Family::of(&table.engine).has_rows() {
@@ -208,7 +238,8 @@ impl Backups {
         }
         let targets: Vec<(String, TableName)> =
             restored.tables.iter().map(|one| (one.table.name.clone(), one.target.clone())).collect();
-        let cut = entry.manifest.cut.iter().filter(|cut| targets.iter().any(|(table, _)| *table == cut.table));
+        let cut =
+            entry.manifest.cut.iter().filter(|cut| targets.iter().any(|(table, _)| *table == cut.table));
         let replay = Replay {
             cut: cut.cloned().collect(),
             targets,
@@ -245,7 +276,11 @@ fn targets(entry: &Entry, restore: &Restore) -> Result<Vec<RestoredTable>, Error
     };
     let all: Vec<RestoredTable> = meant.map(one).collect();
     match restore.rename.is_some() && all.len() != 1 {
-        true => Err(Error::NoTable { id: entry.id.clone(), table: "to be renamed alone".to_owned(), known: known() }),
+        true => Err(Error::NoTable {
+            id: entry.id.clone(),
+            table: "to be renamed alone".to_owned(),
+            known: known(),
+        }),
         false => Ok(all),
     }
 }

@@ -53,8 +53,7 @@ pub fn plan(entries: &Entries, policy: &str, keep: &Keep, zone: Tz, now: DateTim
         entries.0.iter().rev().filter(|entry| entry.manifest.policy == policy && entry.has_files()).collect();
     let mut why: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut because = |id, rule: String| why.entry(id).or_default().push(rule);
-    let sound: Vec<&Entry> =
-        own.iter().copied().filter(|entry| entries.chain(&entry.id).is_some()).collect();
+    let sound: Vec<&Entry> = own.iter().copied().filter(|entry| entries.chain(&entry.id).is_some()).collect();
     for tier in Tier::ALL {
         let mut last = None;
         let mut left = tier.count(keep);
@@ -246,16 +245,19 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let wanted = prop_oneof![3 => Just(Wanted::Auto), 1 => Just(Wanted::Full), 1 => Just(Wanted::Incremental)];
-        let keep = (0u32..4, 0u32..4, 0u32..3, 0u32..3, 1u32..4, 0u64..100).prop_map(|(h, d, w, m, count, hours)| Keep {
-            hourly: h,
-            daily: d,
-            weekly: w,
-            monthly: m,
-            yearly: 1,
-            min_count: count,
-            min_age: Span::secs(3600 * hours),
-        });
+        let wanted =
+            prop_oneof![3 => Just(Wanted::Auto), 1 => Just(Wanted::Full), 1 => Just(Wanted::Incremental)];
+        let keep = (0u32..4, 0u32..4, 0u32..3, 0u32..3, 1u32..4, 0u64..100).prop_map(
+            |(h, d, w, m, count, hours)| Keep {
+                hourly: h,
+                daily: d,
+                weekly: w,
+                monthly: m,
+                yearly: 1,
+                min_count: count,
+                min_age: Span::secs(3600 * hours),
+            },
+        );
         prop_oneof![
             8 => (0i64..60, wanted, prop::bool::weighted(0.1)).prop_map(|(hours, wanted, fails)| Step::Create { hours, wanted, fails }),
             4 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(n, well)| Step::Verify(n, well)),
@@ -269,7 +271,9 @@ mod tests {
     fn restores(all: &Entries, store: &BTreeSet<String>, id: &str) -> bool {
         let (mut next, mut steps) = (Some(id.to_owned()), 0);
         while let Some(id) = next {
-            let Some(entry) = all.get(&id).filter(|_| store.contains(&id) && steps <= all.0.len()) else { return false };
+            let Some(entry) = all.get(&id).filter(|_| store.contains(&id) && steps <= all.0.len()) else {
+                return false;
+            };
             next = entry.manifest.base.clone();
             steps += 1;
         }

@@ -108,8 +108,12 @@ fn refused(what: &str, error: &str) -> Error {
         text if text.contains("backups.allowed_path") || text.contains("is not allowed for backups") => {
             "allow the folder by backups.allowed_path in the server's configuration"
         }
-        text if text.contains("allowed_disk") => "allow the disk by backups.allowed_disk in the server's configuration",
-        text if text.contains("MEMORY_LIMIT_EXCEEDED") => "give the user more memory, or back up fewer tables at a time",
+        text if text.contains("allowed_disk") => {
+            "allow the disk by backups.allowed_disk in the server's configuration"
+        }
+        text if text.contains("MEMORY_LIMIT_EXCEEDED") => {
+            "give the user more memory, or back up fewer tables at a time"
+        }
         text if text.contains("No such file") || text.contains("BACKUP_ENTRY_NOT_FOUND") => {
             "the backup or its base is damaged; `penstock backup verify` tells"
         }

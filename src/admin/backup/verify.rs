@@ -51,7 +51,8 @@ impl Backups {
     /// See [`Error`]. Damage is no error but what was looked for.
     pub async fn verify(&self, id: &str, verify: Verify) -> Result<Verification, Error> {
         let details = json!({ "id": id, "level": verify.level, "percent": verify.percent });
-        self.audited(("backup.verify", Permission::BackupCreate), details, self.look_through(id, verify)).await
+        self.audited(("backup.verify", Permission::BackupCreate), details, self.look_through(id, verify))
+            .await
     }
 
     async fn look_through(&self, id: &str, verify: Verify) -> Result<Verification, Error> {
@@ -86,7 +87,12 @@ impl Backups {
     }
 
     /// Writes down of each backup what was found in its own files.
-    pub(super) async fn note_damage(&self, level: Level, findings: &[String], seconds: f64) -> Result<(), Error> {
+    pub(super) async fn note_damage(
+        &self,
+        level: Level,
+        findings: &[String],
+        seconds: f64,
+    ) -> Result<(), Error> {
         let mut own: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for finding in findings {
             let id = finding.split(": ").next().unwrap_or_default();
@@ -102,7 +108,8 @@ impl Backups {
     /// Restores it into a database of its own and compares the rows.
     async fn drill(&self, entry: &Entry) -> Result<Vec<String>, Error> {
         let random = uuid::Uuid::new_v4().simple().to_string();
-        let scratch = format!("{}_penstock_verify_{}", entry.manifest.database, random.get(..8).unwrap_or_default());
+        let scratch =
+            format!("{}_penstock_verify_{}", entry.manifest.database, random.get(..8).unwrap_or_default());
         let client = &self.desk.client;
         client.execute(&format!("CREATE DATABASE {}", quote_identifier(&scratch)), &[]).await?;
         let result = self.drill_in(&scratch, entry).await;
@@ -111,7 +118,9 @@ impl Backups {
             .await?;
         match result {
             // That it cannot be restored is what was looked for.
-            Err(Error::Server { what, message, .. }) => Ok(vec![format!("{}: could not {what}: {message}", entry.id)]),
+            Err(Error::Server { what, message, .. }) => {
+                Ok(vec![format!("{}: could not {what}: {message}", entry.id)])
+            }
             result => result,
         }
     }
@@ -137,7 +146,8 @@ impl Backups {
         let mut findings = Vec::new();
         for (table, (_, target)) in tables.iter().zip(&pairs) {
             let found = self.measure(table, target, &Manifest::clone(manifest)).await?;
-            findings.extend(table.differences(&found).into_iter().map(|what| format!("{}: {what}", entry.id)));
+            findings
+                .extend(table.differences(&found).into_iter().map(|what| format!("{}: {what}", entry.id)));
         }
         Ok(findings)
     }
@@ -161,7 +171,8 @@ impl Backups {
     ) -> Result<(), Error> {
         let elements: Vec<String> =
             pairs.iter().map(|(table, target)| element(table, target, partitions)).collect();
-        let sql = format!("RESTORE {} FROM {}", elements.join(", "), entry.manifest.destination.sql(&entry.id));
+        let sql =
+            format!("RESTORE {} FROM {}", elements.join(", "), entry.manifest.destination.sql(&entry.id));
         let id = format!("{}-restore-{}", entry.id, uuid::Uuid::new_v4().simple());
         self.operate(Operation { what: format!("restore {}", entry.id), sql, id, settings }).await.map(drop)
     }

@@ -9,13 +9,14 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `jobs`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `backups`, `jobs`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | connections | `server`, `secure` |
 
 mod asked;
 mod audit;
+mod backups;
 mod guard;
 mod jobs;
 mod migrations;
@@ -33,6 +34,7 @@ pub use server::{Error, Server};
 
 use super::access::{Access, Failures};
 use super::audit::{Chain, Trail};
+use super::backup::Backups;
 use super::config::Config;
 use super::jobs::Jobs;
 use super::migrate::Migrator;
@@ -44,6 +46,7 @@ pub struct Parts {
     pub trail: Trail,
     pub chain: Arc<Chain>,
     pub migrator: Migrator,
+    pub backups: Backups,
 }
 
 /// The same, shared by all requests.
@@ -55,11 +58,12 @@ struct Surface {
     chain: Arc<Chain>,
     jobs: Jobs,
     migrator: Migrator,
+    backups: Backups,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator } = parts;
+        let Parts { config, access, trail, chain, migrator, backups } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             jobs: Jobs::new(&config.jobs),
@@ -68,6 +72,7 @@ impl Surface {
             trail,
             chain,
             migrator,
+            backups,
         }
     }
 }

@@ -42,7 +42,9 @@ struct Source {
 pub(super) fn line(config: &Config, host: &str, tables: &[Arc<Table>]) -> Line {
     let mut config = config.clone();
     // Rows are put in where the backup is restored, and looked for there.
-    let is_host = |address: &String| address.split_once("://").is_some_and(|(_, rest)| rest.split('/').next() == Some(host));
+    let is_host = |address: &String| {
+        address.split_once("://").is_some_and(|(_, rest)| rest.split('/').next() == Some(host))
+    };
     config.clickhouse.endpoints.retain(is_host);
     let source = Arc::new(Source { config, tables: tables.to_vec() });
     let of_cut = Arc::clone(&source);
@@ -72,9 +74,11 @@ impl Source {
     /// How far the group is with the topics of these tables. A partition of which it has committed nothing counts from
     /// where the group would begin.
     async fn cut(&self, names: &[TableName]) -> Result<Vec<Cut>, Error> {
-        let database = |table: &Table| table.database.clone().unwrap_or_else(|| self.config.clickhouse.database.clone());
-        let is_meant =
-            |table: &&Arc<Table>| names.iter().any(|name| name.name == table.name && name.database == database(table));
+        let database =
+            |table: &Table| table.database.clone().unwrap_or_else(|| self.config.clickhouse.database.clone());
+        let is_meant = |table: &&Arc<Table>| {
+            names.iter().any(|name| name.name == table.name && name.database == database(table))
+        };
         let own: Vec<Arc<Table>> = self.tables.iter().filter(is_meant).cloned().collect();
         if own.is_empty() {
             return Ok(Vec::new());
@@ -117,7 +121,8 @@ impl Source {
             let dead = |again: &Again| self.config.dead_letter.topic_for(&again.source.topic);
             let letters = Letters::read(&self.config.kafka, &all.iter().map(dead).collect::<BTreeSet<_>>())?;
             let total = all.iter().map(Again::offsets).sum();
-            let mut reader = Reader { source: &self, client: &client, runtime: &runtime, replay: &replay, done: 0, total };
+            let mut reader =
+                Reader { source: &self, client: &client, runtime: &runtime, replay: &replay, done: 0, total };
             if runtime.block_on(client.is_running(QUERY_PREFIX))? {
                 let text = "rows of another replay are still on their way\nhint: wait until it has ended";
                 return Err(Error::Locked(anyhow::Error::msg(text)));
@@ -146,9 +151,12 @@ impl Source {
                 )));
             };
             refuse_merging(table)?;
-            let source = TopicPartition { topic: cut.topic.as_str().into(), partition: Partition(cut.partition) };
-            let committed = group.committed(std::slice::from_ref(&source))?.into_iter().next().and_then(|one| one.1);
-            let (first, next) = (Offset(cut.offset), committed.unwrap_or(Offset(cut.offset)).max(Offset(cut.offset)));
+            let source =
+                TopicPartition { topic: cut.topic.as_str().into(), partition: Partition(cut.partition) };
+            let committed =
+                group.committed(std::slice::from_ref(&source))?.into_iter().next().and_then(|one| one.1);
+            let (first, next) =
+                (Offset(cut.offset), committed.unwrap_or(Offset(cut.offset)).max(Offset(cut.offset)));
             let log = group.log(&source)?;
             if log.next < next {
                 return Err(wrong(format!(

@@ -17,6 +17,7 @@ use crate::admin::backup::{self, Backups, Progress};
 use crate::admin::command;
 use crate::admin::desk::Desk;
 use crate::config::{Config, Inputs, Loaded};
+use crate::schema;
 
 pub use crate::admin::backup::{
     Create, Deleted, Entry, HoldRequest, Level, Planned, Pruning, Ran, Replayed, Restore, Restored,
@@ -47,9 +48,14 @@ impl From<backup::Error> for Error {
 /// Backups on the server of the desk, with the offsets of the configuration's topics.
 pub(super) fn backups(config: &Config, desk: Desk) -> Result<Backups, Error> {
     // Databases can be backed up where no line runs, and so without table files.
-    let tables = if config.tables.path.exists() { tables::load(config)? } else { Vec::new() };
+    let tables = match schema::load_dir(&config.tables.path) {
+        Err(schema::Error::NoTables { .. }) => Vec::new(),
+        Err(schema::Error::Read { .. }) if !config.tables.path.exists() => Vec::new(),
+        _ => tables::load(config)?,
+    };
     let line = line::line(config, &desk.host, &tables);
-    Ok(Backups::new(desk, &config.admin.backup, config.migrations.engine.sql(), tables).with_line(line))
+    let (engine, erasures) = (config.migrations.engine.sql(), &config.lifecycle.erasures_table);
+    Ok(Backups::new(desk, &config.admin.backup, engine, tables, erasures).with_line(line))
 }
 
 /// Backups on a server that has answered.
