@@ -111,12 +111,17 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         observer: Arc::new(|_| {}),
     })?;
     let backups = super::backup::backups(config, desk)?;
+    // For the metrics alone, which a server that is away must not keep from starting.
+    if let Err(error) = backups.entries().await {
+        tracing::warn!(%error, "how the backups stand is not known yet");
+    }
     let parts =
         Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator, backups };
     let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
     // A trail that cannot be written is found out now, and not by the first command.
     let server =
-        command::run(&trail, &actor, own_command("admin.start", &config.admin.listen), start).await?;
+        Box::pin(command::run(&trail, &actor, own_command("admin.start", &config.admin.listen), start))
+            .await?;
     tracing::info!(listen = %server.addr(), encrypted = config.admin.tls.cert_file.is_some(), "the admin interface is served");
     health.set_state(State::Running, format!("serving the admin interface on {}", server.addr()));
     shutdown.cancelled().await;

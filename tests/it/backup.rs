@@ -159,8 +159,7 @@ fn a_damaged_base_is_found_and_nothing_more_is_built_on_it() {
     vault.more();
     let (more, _) = vault.create(&["--policy", "daily", "--incremental"]);
     let file = vault.data_file(&full);
-    let sound = std::fs::read(&file).unwrap();
-    let mut damaged = sound.clone();
+    let mut damaged = std::fs::read(&file).unwrap();
     *damaged.last_mut().unwrap() ^= 1;
     std::fs::write(&file, &damaged).unwrap();
     // A flipped bit is not seen by sizes, but by checksums, and by a restore.
@@ -371,6 +370,24 @@ fn told(scene: &Scene, expected: i32, arguments: &[&str]) -> Value {
     serde_json::from_str(&log).unwrap_or_else(|error| panic!("{error}: {log}"))
 }
 
+/// It comes back under another name while the line runs, as far as the group had come, or up to a moment before that.
+fn under_another_name(scene: &Scene, id: &str, until: &str) {
+    let other = told(scene, 0, &["backup", "restore", id, "--as", "other", "--then-replay"]);
+    let far: i64 =
+        other["replayed"].as_array().unwrap().iter().map(|one| one["next"].as_i64().unwrap()).sum();
+    let count = |table: &str| {
+        let sql =
+            format!("SELECT count(), uniqExact(_partition, _offset) FROM {}.{table}", scene.database.name);
+        scene.ch.query(&sql)
+    };
+    assert_eq!(count("other"), format!("{0}\t{0}", far - 1));
+    let then = ["backup", "restore", id, "--as", "then", "--then-replay", "--until", until];
+    told(scene, 0, &then);
+    assert_eq!(count("then"), "16000\t16000");
+    let (code, log) = Penstock::output(&scene.config, &[&then[..7], &["2026-01-01"]].concat(), DEADLINE);
+    assert!(code == Some(2) && log.contains("was made after"), "{code:?} {log}");
+}
+
 #[test]
 fn a_table_that_was_dropped_after_the_backup_comes_back_with_exactly_what_was_acknowledged() {
     let mut scene = exact_scene();
@@ -385,6 +402,12 @@ fn a_table_that_was_dropped_after_the_backup_comes_back_with_exactly_what_was_ac
     let cut: i64 =
         made["manifest"]["cut"].as_array().unwrap().iter().map(|cut| cut["offset"].as_i64().unwrap()).sum();
     assert_eq!(made["manifest"]["cut"].as_array().unwrap().len(), PARTITIONS as usize);
+    // Records tell when they were published, to a millisecond.
+    let until = chrono::Utc::now() + chrono::TimeDelta::milliseconds(5);
+    wait_until(DEADLINE, "the moment is over", || {
+        until + chrono::TimeDelta::milliseconds(5) < chrono::Utc::now()
+    });
+    let until = until.to_rfc3339();
     scene.publish_raw("not json");
     scene.publish(3_000);
     let all = scene.published() - 1;
@@ -400,6 +423,7 @@ fn a_table_that_was_dropped_after_the_backup_comes_back_with_exactly_what_was_ac
         "0",
         "nothing was restored"
     );
+    under_another_name(&scene, &id, &until);
     line.kill9();
 
     let members = || scene.kafka.committed(scene.config.text("kafka.group"), &scene.topic, &[0, 1, 2, 3]);
@@ -461,7 +485,10 @@ fn a_subject_that_was_erased_since_does_not_come_back() {
     let vault = Vault::new();
     let bench = &vault.bench;
     let columns = "topics: [events]\norder_by: [user_id]\ncolumns:\n- {name: user_id, type: Nullable(UInt64)}\n- {name: email, type: String}\nsubject_columns: [user_id, email]\n";
-    bench.table_file("clicks", &format!("table: clicks\n{}", columns.replace("order_by: [user_id]", "order_by: []")));
+    bench.table_file(
+        "clicks",
+        &format!("table: clicks\n{}", columns.replace("order_by: [user_id]", "order_by: []")),
+    );
     assert_eq!(bench.call(&["schema", "create"]).0, Some(0));
     bench.sql("INSERT INTO DB.clicks SELECT number % 100, concat('a', toString(number % 50), '@b') FROM numbers(1000)");
     let (id, _) = vault.create(&["clicks", "--without-offsets"]);
@@ -493,7 +520,11 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!(admin.get("/v1/backups", &viewer)["backups"], json!([]));
 
     let ran = admin.job("/v1/backups/run", &token, &json!({ "policy": "daily" }));
-    assert_eq!((&ran["state"], &ran["result"]["verification"]["findings"]), (&json!("done"), &json!([])), "{ran}");
+    assert_eq!(
+        (&ran["state"], &ran["result"]["verification"]["findings"]),
+        (&json!("done"), &json!([])),
+        "{ran}"
+    );
     let id = ran["result"]["backup"]["id"].as_str().unwrap().to_owned();
     let more = admin.job("/v1/backups", &token, &json!({ "policy": "daily", "kind": "incremental" }));
     assert_eq!(more["result"]["manifest"]["base"], json!(id), "{more}");
@@ -501,12 +532,28 @@ fn the_routes_do_the_same_by_the_same_words() {
     let at = |verb: &str| format!("/v1/backups/{id}/{verb}");
     assert_eq!(admin.job(&at("verify"), &token, &json!({}))["result"]["level"], "restore");
     let over = post(&format!("{}?dry_run=true", at("restore")), &token, json!({}));
-    assert_eq!((over.status, json_of(&over)["type"].as_str().unwrap().ends_with("not_empty")), (409, true), "{}", over.body);
+    assert_eq!(
+        (over.status, json_of(&over)["type"].as_str().unwrap().ends_with("not_empty")),
+        (409, true),
+        "{}",
+        over.body
+    );
     let restored = admin.job(&at("restore"), &token, &json!({ "as": "u" }));
-    assert_eq!((&restored["state"], &restored["result"]["findings"]), (&json!("done"), &json!([])), "{restored}");
+    assert_eq!(
+        (&restored["state"], &restored["result"]["findings"]),
+        (&json!("done"), &json!([])),
+        "{restored}"
+    );
     assert_eq!(bench.sql("SELECT count() FROM DB.u"), "900");
-    assert_eq!(post(&format!("{}?dry_run=true", at("delete")), &token, json!(null)).status, 409, "another needs it");
-    assert_eq!(post(&at("hold"), &token, json!({ "reason": "case", "until": "2099-01-01T00:00:00Z" })).status, 200);
+    assert_eq!(
+        post(&format!("{}?dry_run=true", at("delete")), &token, json!(null)).status,
+        409,
+        "another needs it"
+    );
+    assert_eq!(
+        post(&at("hold"), &token, json!({ "reason": "case", "until": "2099-01-01T00:00:00Z" })).status,
+        200
+    );
     assert_eq!(post(&at("release"), &token, json!({ "reason": "settled" })).status, 200);
     assert_eq!(post(&at("replay?dry_run=true"), &token, json!({})).status, 422, "no topic fills it");
     let plan = admin.get("/v1/backups/prune?policy=daily", &viewer);

@@ -160,7 +160,9 @@ impl Backups {
             Err(error) => return Err(error.into()),
         };
         let rows = rows.iter().map(noted).collect::<Result<Vec<_>, _>>()?;
-        Ok(fold(rows, Utc::now(), self.config.timeout.0))
+        let entries = fold(rows, Utc::now(), self.config.timeout.0);
+        self.show(&entries);
+        Ok(entries)
     }
 
     /// # Errors

@@ -113,9 +113,7 @@ impl Backups {
         };
         self.note(id, &Event::Done { manifest }).await?;
         counted("ok");
-        let (entries, entry) = self.entry(id).await?;
-        self.show(&entries, &entry);
-        Ok(entry)
+        self.show_one(id).await
     }
 
     /// What the next one builds on, after a look whether that is sound. What is found damaged is written down.

@@ -60,9 +60,10 @@ impl Backups {
     /// # Errors
     /// What stands in the way.
     pub async fn plan_delete(&self, id: &str) -> Result<Deleted, Error> {
-        let (entries, _) = self.entry(id).await?;
+        let (entries, entry) = self.entry(id).await?;
         unblocked(&entries, id)?;
-        Ok(Deleted { id: id.to_owned(), files_left: self.files().is_none() })
+        let files_left = !self.reaches(&entry.manifest);
+        Ok(Deleted { id: id.to_owned(), files_left })
     }
 
     /// Deletes a backup that nothing needs.
@@ -83,7 +84,7 @@ impl Backups {
             self.note(id, &Event::Spared).await?;
             return Err(error);
         }
-        let files_left = self.files().is_none();
+        let files_left = !entries.get(id).is_some_and(|entry| self.reaches(&entry.manifest));
         if !files_left {
             let id = id.to_owned();
             self.with_files(move |files| files.remove(&id)).await?;

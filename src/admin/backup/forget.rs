@@ -19,7 +19,8 @@ impl Backups {
         let mut rows = 0;
         for one in &restored.tables {
             let own = |file: &&Table| {
-                file.name == one.table.name && self.desk.table(file.database.as_deref(), &file.name) == one.table
+                file.name == one.table.name
+                    && self.desk.table(file.database.as_deref(), &file.name) == one.table
             };
             let Some(file) = self.tables.iter().map(AsRef::as_ref).find(own) else { continue };
             for column in &file.subject_columns {

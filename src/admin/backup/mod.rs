@@ -45,8 +45,8 @@ use crate::schema::Table;
 
 pub use config::{Config, Destination, Keep, Kind, Level, Policy};
 pub use create::{Create, Planned};
-pub use destination::is_name;
 pub use delete::{Deleted, HoldRequest, Pruning};
+pub use destination::is_name;
 pub use entry::{Entries, Entry, Hold, State, Verification, Wanted};
 pub use error::Error;
 pub use manifest::{Cut, Manifest, PartitionState, TableState};
@@ -68,12 +68,15 @@ pub struct Progress {
 /// Told of progress as it is seen.
 pub type Observer = Arc<dyn Fn(&Progress) + Send + Sync>;
 
+/// What comes of asking for something of each partition.
+pub type Told<T> = BoxFuture<'static, Result<Vec<T>, String>>;
+
 /// What only who sees Kafka can do: backups know no topics. What goes wrong is told in words that end with a hint.
 #[derive(Clone)]
 pub struct Line {
     /// How far the group has committed the topics of these tables.
-    pub cut: Arc<dyn Fn(Vec<TableName>) -> BoxFuture<'static, Result<Vec<Cut>, String>> + Send + Sync>,
-    pub replay: Arc<dyn Fn(Replay) -> BoxFuture<'static, Result<Vec<Replayed>, String>> + Send + Sync>,
+    pub cut: Arc<dyn Fn(Vec<TableName>) -> Told<Cut> + Send + Sync>,
+    pub replay: Arc<dyn Fn(Replay) -> Told<Replayed> + Send + Sync>,
 }
 
 /// Records that are to be read again, for what of them is missing in a table.
@@ -83,6 +86,8 @@ pub struct Replay {
     pub cut: Vec<Cut>,
     /// Where the rows of each table go.
     pub targets: Vec<(String, TableName)>,
+    /// Only records that were published before, in milliseconds since 1970.
+    pub until_ms: Option<i64>,
     /// Only looks whether it can be done.
     pub dry_run: bool,
     pub stop: CancellationToken,
@@ -164,6 +169,11 @@ impl Backups {
 
     fn files(&self) -> Option<Files> {
         self.config.files_path.as_deref().map(Files::new)
+    }
+
+    /// Whether this process sees the files of this backup: it may lie where the configuration no longer says.
+    fn reaches(&self, manifest: &Manifest) -> bool {
+        self.config.files_path.is_some() && manifest.destination == self.config.destination
     }
 
     /// Does with the files what blocks.

@@ -90,28 +90,35 @@ impl Backups {
         Ok(ids)
     }
 
-    /// Tells metrics how the policy of this backup stands.
-    pub(super) fn show(&self, entries: &Entries, entry: &Entry) {
-        let manifest = &entry.manifest;
-        let policy = [manifest.policy.as_str()];
+    /// Tells metrics how each policy stands, and what was made by hand.
+    pub(super) fn show(&self, entries: &Entries) {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         // Whole seconds are exact enough.
         #[allow(clippy::cast_possible_truncation)]
         let seconds = |seconds: f64| seconds.round() as i64;
         let metrics = &METRICS.backup;
-        metrics.last_success.with_label_values(&policy).set(entry.at.timestamp());
-        metrics.last_duration.with_label_values(&policy).set(seconds(manifest.seconds));
-        metrics.last_bytes.with_label_values(&policy).set(whole(manifest.bytes));
-        metrics.last_new_bytes.with_label_values(&policy).set(whole(manifest.new_bytes));
-        let chain = entries.chain(&entry.id).map_or(0, |chain| chain.len().saturating_sub(1));
-        metrics.chain_length.with_label_values(&policy).set(i64::try_from(chain).unwrap_or(i64::MAX));
-        let stored = entries.0.iter().filter(|one| one.manifest.policy == manifest.policy);
-        let stored = stored.filter(|one| one.state == State::Done).count();
-        metrics.stored.with_label_values(&policy).set(i64::try_from(stored).unwrap_or(i64::MAX));
-        if let Some(last) = entry.verification.as_ref().filter(|last| last.findings.is_empty()) {
-            metrics.verified.with_label_values(&policy).set(last.at.timestamp());
-            if last.level == Level::Restore {
-                metrics.drill_duration.with_label_values(&policy).set(seconds(last.seconds));
+        for policy in self.config.policies.keys().map(String::as_str).chain([""]) {
+            let own = || {
+                entries.0.iter().rev().filter(|one| one.manifest.policy == policy && one.state == State::Done)
+            };
+            let Some(last) = own().next() else { continue };
+            let (manifest, labels) = (&last.manifest, &[policy]);
+            metrics.last_success.with_label_values(labels).set(last.at.timestamp());
+            metrics.last_duration.with_label_values(labels).set(seconds(manifest.seconds));
+            metrics.last_bytes.with_label_values(labels).set(whole(manifest.bytes));
+            metrics.last_new_bytes.with_label_values(labels).set(whole(manifest.new_bytes));
+            let chain = entries.chain(&last.id).map_or(0, |chain| chain.len().saturating_sub(1));
+            metrics.chain_length.with_label_values(labels).set(i64::try_from(chain).unwrap_or(i64::MAX));
+            metrics.stored.with_label_values(labels).set(i64::try_from(own().count()).unwrap_or(i64::MAX));
+            let sound =
+                || own().filter_map(|one| one.verification.as_ref()).filter(|last| last.findings.is_empty());
+            if let Some(last) = sound().max_by_key(|last| last.at) {
+                metrics.verified.with_label_values(labels).set(last.at.timestamp());
+            }
+            if let Some(drill) =
+                sound().filter(|last| last.level == Level::Restore).max_by_key(|last| last.at)
+            {
+                metrics.drill_duration.with_label_values(labels).set(seconds(drill.seconds));
             }
         }
     }

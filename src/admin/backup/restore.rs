@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -31,8 +32,13 @@ pub struct Restore {
     /// Another name, of a single table.
     #[serde(rename = "as")]
     pub rename: Option<String>,
-    /// Reads again what the group has taken in since, and puts in what is missing. The line must not run.
+    /// Reads again what the group has taken in since, and puts in what is missing. The line must not run, unless the tables
+    /// get other names.
     pub then_replay: bool,
+    /// Only what was published before; records tell when they were.
+    #[serde(with = "super::stamp::option")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// What was brought back, or would be.
@@ -68,7 +74,7 @@ impl Backups {
     pub async fn plan_restore(&self, id: &str, restore: &Restore) -> Result<Restored, Error> {
         let (_, mut restored) = self.prepare(id, restore).await?;
         if restore.then_replay {
-            restored.replayed = self.replay(&restored, true).await?;
+            restored.replayed = self.replay(&restored, restore, true).await?;
         }
         Ok(restored)
     }
@@ -108,11 +114,11 @@ impl Backups {
         };
         drop(entries);
         if dry_run {
-            return self.replay(&restored, true).await;
+            return self.replay(&restored, restore, true).await;
         }
         let details = json!({ "id": id, "tables": restored.tables });
         let work = async {
-            let replayed = self.replay(&restored, false).await?;
+            let replayed = self.replay(&restored, restore, false).await?;
             self.forget(&restored).await?;
             Ok(replayed)
         };
@@ -165,7 +171,7 @@ impl Backups {
         let begun = Instant::now();
         if restore.then_replay {
             // What cannot be read again is found out before anything is restored.
-            self.replay(&restored, true).await?;
+            self.replay(&restored, restore, true).await?;
         }
         for one in &restored.tables {
             let database = quote_identifier(&one.target.database);
@@ -186,7 +192,7 @@ impl Backups {
         }
         restored.findings = self.compare(&entry, &restored, restore).await?;
         if restore.then_replay {
-            restored.replayed = self.replay(&restored, false).await?;
+            restored.replayed = self.replay(&restored, restore, false).await?;
         }
         restored.erased_rows = self.forget(&restored).await?;
         restored.seconds = begun.elapsed().as_secs_f64();
@@ -198,9 +204,8 @@ impl Backups {
     async fn clean_up(&self, restored: &Restored) {
         for one in restored.tables.iter().filter(|one| !one.existed) {
             let sql = format!("DROP TABLE IF EXISTS IF EMPTY {} SYNC", one.target.sql());
-            match self.desk.client.execute(&sql, &[]).await {
-                Err(error) => tracing::warn!(%error, table = %one.target, "what a failed restore left is not removed"),
-                Ok(()) => {}
+            if let Err(error) = self.desk.client.execute(&sql, &[]).await {
+                tracing::warn!(%error, table = %one.target, "what a failed restore left is not removed");
             }
         }
     }
@@ -229,11 +234,22 @@ impl Backups {
         Ok(findings)
     }
 
-    async fn replay(&self, restored: &Restored, dry_run: bool) -> Result<Vec<Replayed>, Error> {
+    async fn replay(
+        &self,
+        restored: &Restored,
+        restore: &Restore,
+        dry_run: bool,
+    ) -> Result<Vec<Replayed>, Error> {
         let line = self.line.as_ref().ok_or(Error::NoLine)?;
         let (_, entry) = self.entry(&restored.id).await?;
         if entry.state != State::Done || entry.manifest.cut.is_empty() {
             let why = "no offsets of topics were written down with it".to_owned();
+            return Err(Error::Broken { id: entry.id, why });
+        }
+        // Rows of later records may be in what was made later, and nothing takes them out again.
+        let ended = entry.at.timestamp_millis() as f64 + entry.manifest.seconds * 1000.0;
+        if restore.until.is_some_and(|until| (until.timestamp_millis() as f64) < ended) {
+            let why = "it was made after the time that is meant".to_owned();
             return Err(Error::Broken { id: entry.id, why });
         }
         let targets: Vec<(String, TableName)> =
@@ -243,6 +259,7 @@ impl Backups {
         let replay = Replay {
             cut: cut.cloned().collect(),
             targets,
+            until_ms: restore.until.map(|until| until.timestamp_millis()),
             dry_run,
             stop: self.stop.clone(),
             observer: self.observer.clone(),

@@ -105,7 +105,7 @@ fn finish(entries: &Entries, policy: &str, own: &[&Entry], why: &BTreeMap<&str, 
     let going = |entry: &&Entry| Going { id: entry.id.clone(), new_bytes: entry.manifest.new_bytes };
     let mut plan = PrunePlan {
         policy: policy.to_owned(),
-        kept: own.iter().filter_map(|entry| kept(entry)).collect(),
+        kept: own.iter().filter_map(kept).collect(),
         deleted: own.iter().filter(|entry| !why.contains_key(entry.id.as_str())).map(going).collect(),
         refused: String::new(),
         hash: String::new(),

@@ -69,7 +69,10 @@ impl Backups {
             next = one.manifest.base.as_deref();
         }
         let mut findings = Vec::new();
-        if self.files().is_some() || verify.level != Level::Restore {
+        if self.reaches(&entry.manifest) || verify.level != Level::Restore {
+            if !self.reaches(&entry.manifest) {
+                return Err(Error::Unreachable);
+            }
             let seed = u64::try_from(Utc::now().timestamp_millis()).unwrap_or_default();
             let sample = (verify.level >= Level::Sample).then_some(Sample { percent: verify.percent, seed });
             findings = self.with_files(move |files| files.check(&chain, sample)).await?;
@@ -81,8 +84,8 @@ impl Backups {
         let (level, seconds) = (verify.level, begun.elapsed().as_secs_f64());
         let verification = Verification { level, at: Utc::now(), findings, seconds };
         self.note(id, &Event::Verified { verification: verification.clone() }).await?;
-        let (entries, entry) = self.entry(id).await?;
-        self.show(&entries, &entry);
+        // What metrics tell of it is read with it.
+        self.entries().await?;
         Ok(verification)
     }
 

@@ -13,12 +13,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::asked::Asked;
-use super::backups::Does as B;
 use super::problem::Problem;
 use super::{Surface, audit, backups, guard, jobs, migrations, openapi, tokens};
 use crate::admin::access::matrix;
 use crate::admin::audit::Verdict;
-use crate::admin::backup;
 use crate::admin::command::Permission as P;
 use crate::admin::jobs::Job;
 use crate::admin::migrate::{Drift, Planned, Report, Status};
@@ -77,11 +75,10 @@ const TO: Parameter =
     Parameter { name: "to", about: "Only up to this version, or down to it", kind: "string" };
 const DIRECTION: Parameter =
     Parameter { name: "direction", about: "up, which it is without it, or down", kind: "string" };
-const LIMIT: Parameter = Parameter { name: "limit", about: "At most so many, 1 to 1000", kind: "integer" };
+pub(super) const LIMIT: Parameter =
+    Parameter { name: "limit", about: "At most so many, 1 to 1000", kind: "integer" };
 const DRY_RUN: Parameter =
     Parameter { name: "dry_run", about: "true says what would be done, and does nothing", kind: "boolean" };
-
-const POLICY: Parameter = Parameter { name: "policy", about: "Only of this policy", kind: "string" };
 
 type Shape = fn(&mut SchemaGenerator) -> Schema;
 
@@ -132,21 +129,52 @@ impl Route {
     }
 }
 
-const fn look(path: &'static str, action: &'static str, needs: P, does: Does, gives: Shape) -> Route {
+pub(super) const fn look(
+    path: &'static str,
+    action: &'static str,
+    needs: P,
+    does: Does,
+    gives: Shape,
+) -> Route {
     let (verb, query, body, about) = (Verb::Get, &[], None, "");
     Route { verb, path, action, needs, about, does, query, body, gives, changes: Changes::Nothing }
 }
 
-const fn job(path: &'static str, action: &'static str, needs: P, does: Does, gives: Shape) -> Route {
+/// One table of several, put together by the compiler.
+#[allow(clippy::indexing_slicing, reason = "where it does not fit nothing is compiled")]
+const fn join<const N: usize>(parts: &[&[Route]]) -> [Route; N] {
+    let mut all = [parts[0][0]; N];
+    let (mut part, mut row, mut at) = (0, 0, 0);
+    while part < parts.len() {
+        if row < parts[part].len() {
+            all[at] = parts[part][row];
+            (row, at) = (row + 1, at + 1);
+        } else {
+            (part, row) = (part + 1, 0);
+        }
+    }
+    all
+}
+
+pub(super) const fn job(
+    path: &'static str,
+    action: &'static str,
+    needs: P,
+    does: Does,
+    gives: Shape,
+) -> Route {
     Route { verb: Verb::Post, changes: Changes::ForLong, ..look(path, action, needs, does, gives) }
 }
 
-fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+pub(super) fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
 /// Every route there is.
-pub const ROUTES: &[Route] = &[
+pub const ROUTES: &[Route] = &join::<{ BASE.len() + backups::ROUTES.len() }>(&[BASE, backups::ROUTES]);
+
+/// Those that have no table of their own beside what they do.
+const BASE: &[Route] = &[
     Route {
         about: "How every migration stands",
         ..look("/v1/migrations", "migrate.status", P::MigrateRead, Does::Status, shape::<Status>)
@@ -245,136 +273,6 @@ pub const ROUTES: &[Route] = &[
         about: "Makes a new token for whoever bears one that was issued here",
         changes: Changes::AtOnce,
         ..job("/v1/tokens/refresh", "token.refresh", P::SelfRead, Does::Refresh, shape::<tokens::Made>)
-    },
-    Route {
-        about: "The backups that are there, newest first",
-        query: &[POLICY, LIMIT],
-        ..look("/v1/backups", "backup.list", P::BackupRead, Does::Backup(B::List), shape::<backups::List>)
-    },
-    Route {
-        about: "Everything that is known of one",
-        ..look(
-            "/v1/backups/{id}",
-            "backup.show",
-            P::BackupRead,
-            Does::Backup(B::Show),
-            shape::<backup::Entry>,
-        )
-    },
-    Route {
-        about: "Makes a backup, incremental where there is one to add to",
-        body: Some(shape::<backup::Create>),
-        ..job(
-            "/v1/backups",
-            "backup.create",
-            P::BackupCreate,
-            Does::Backup(B::Create),
-            shape::<backup::Entry>,
-        )
-    },
-    Route {
-        about: "Makes a backup by a policy, verifies it, and prunes if the policy says so",
-        body: Some(shape::<backups::Run>),
-        ..job("/v1/backups/run", "backup.run", P::BackupDelete, Does::Backup(B::Run), shape::<backup::Ran>)
-    },
-    Route {
-        about: "Looks whether one can be trusted, and remembers it",
-        body: Some(shape::<backup::Verify>),
-        ..job(
-            "/v1/backups/{id}/verify",
-            "backup.verify",
-            P::BackupCreate,
-            Does::Backup(B::Verify),
-            shape::<backup::Verification>,
-        )
-    },
-    Route {
-        about: "Brings one back; nothing is restored over rows",
-        body: Some(shape::<backup::Restore>),
-        ..job(
-            "/v1/backups/{id}/restore",
-            "backup.restore",
-            P::BackupRestore,
-            Does::Backup(B::Restore),
-            shape::<backup::Restored>,
-        )
-    },
-    Route {
-        about: "Reads again what came after one that is restored already, and puts in what is missing",
-        body: Some(shape::<backup::Restore>),
-        ..job(
-            "/v1/backups/{id}/replay",
-            "backup.replay",
-            P::BackupRestore,
-            Does::Backup(B::Replay),
-            shape::<backups::Replayed>,
-        )
-    },
-    Route {
-        about: "Keeps one from being deleted",
-        body: Some(shape::<backup::HoldRequest>),
-        changes: Changes::AtOnce,
-        ..job(
-            "/v1/backups/{id}/hold",
-            "backup.hold",
-            P::BackupCreate,
-            Does::Backup(B::Hold),
-            shape::<backups::Kept>,
-        )
-    },
-    Route {
-        about: "Lets one go that was kept",
-        body: Some(shape::<backups::Release>),
-        changes: Changes::AtOnce,
-        ..job(
-            "/v1/backups/{id}/release",
-            "backup.release",
-            P::BackupDelete,
-            Does::Backup(B::Release),
-            shape::<backups::Kept>,
-        )
-    },
-    Route {
-        about: "Deletes one that no other needs",
-        ..job(
-            "/v1/backups/{id}/delete",
-            "backup.delete",
-            P::BackupDelete,
-            Does::Backup(B::Delete),
-            shape::<backup::Deleted>,
-        )
-    },
-    Route {
-        about: "What the rules of the policies would delete, and the hash that pruning wants",
-        query: &[POLICY],
-        ..look(
-            "/v1/backups/prune",
-            "backup.plan",
-            P::BackupRead,
-            Does::Backup(B::PrunePlan),
-            shape::<backup::Pruning>,
-        )
-    },
-    Route {
-        about: "Deletes what the rules of the policies no longer keep, if the plan is the one that is named",
-        body: Some(shape::<backups::Prune>),
-        ..job(
-            "/v1/backups/prune",
-            "backup.prune",
-            P::BackupDelete,
-            Does::Backup(B::Prune),
-            shape::<backup::Pruning>,
-        )
-    },
-    Route {
-        about: "Adds to the catalogue what stands at the destination and is not in it",
-        ..job(
-            "/v1/backups/scan",
-            "backup.scan",
-            P::BackupCreate,
-            Does::Backup(B::Scan),
-            shape::<backups::Found>,
-        )
     },
     Route {
         about: "This description",

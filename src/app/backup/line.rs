@@ -1,6 +1,6 @@
 //! What backups need of Kafka: how far the group is, and its records read again for rows that a restored table lacks.
 //!
-//! Refuses to move offsets, and to replay while the group has members: what one has sent to the old table and not yet
+//! Refuses to move offsets, and to replay into the line's own table while the group has members: what one has sent to the old table and not yet
 //! committed could not be told from what is lost. Below the group's offset every record is settled, so a row that is not
 //! in the table, and is no dead letter, is missing; only those are put in, by the decoder of the line, so that a replay
 //! that is cut off is simply done again.
@@ -22,6 +22,7 @@ use crate::decode::{Decoder, Verdict};
 use crate::kafka::config::Start;
 use crate::kafka::group::Outsider;
 use crate::kafka::scan::{Scan, Stretch};
+use crate::kafka::span;
 use crate::pipeline::resolve_topics;
 use crate::record::{Offset, OffsetRange, Partition, TopicPartition};
 use crate::schema::Table;
@@ -74,10 +75,8 @@ impl Source {
     /// How far the group is with the topics of these tables. A partition of which it has committed nothing counts from
     /// where the group would begin.
     async fn cut(&self, names: &[TableName]) -> Result<Vec<Cut>, Error> {
-        let database =
-            |table: &Table| table.database.clone().unwrap_or_else(|| self.config.clickhouse.database.clone());
         let is_meant = |table: &&Arc<Table>| {
-            names.iter().any(|name| name.name == table.name && name.database == database(table))
+            names.iter().any(|name| name.name == table.name && name.database == self.database(table))
         };
         let own: Vec<Arc<Table>> = self.tables.iter().filter(is_meant).cloned().collect();
         if own.is_empty() {
@@ -104,6 +103,23 @@ impl Source {
             Ok(all)
         })
         .await
+    }
+
+    fn database(&self, table: &Table) -> String {
+        table.database.clone().unwrap_or_else(|| self.config.clickhouse.database.clone())
+    }
+
+    /// Whether this is where the line writes to.
+    fn is_own(&self, (name, target): &(String, TableName)) -> bool {
+        let is_file = |table: &Arc<Table>| table.name == *name && self.database(table) == target.database;
+        target.name == *name && self.tables.iter().any(is_file)
+    }
+
+    /// The first offset that was published at this time or later.
+    fn until(&self, source: &TopicPartition, until_ms: Option<i64>) -> Result<Option<Offset>, Error> {
+        let Some(ms) = until_ms else { return Ok(None) };
+        let found = span::offsets_at(&self.config.kafka, &source.topic, &[source.partition], ms)?;
+        Ok(found.into_iter().next().flatten())
     }
 
     async fn replay(self: Arc<Self>, replay: Replay) -> Result<Vec<Replayed>, Error> {
@@ -137,7 +153,8 @@ impl Source {
     /// What is to be read again, once it is sure that nobody else moves.
     fn stretches(&self, replay: &Replay) -> Result<Vec<Again>, Error> {
         let group = Outsider::new(&self.config.kafka)?;
-        if !group.group()?.members.is_empty() {
+        // The line writes to no table of another name, so that what it does meanwhile changes nothing there.
+        if replay.targets.iter().any(|target| self.is_own(target)) && !group.group()?.members.is_empty() {
             return Err(group.not_empty().into());
         }
         let mut all = Vec::new();
@@ -164,6 +181,7 @@ impl Source {
                     log.next
                 )));
             }
+            let next = self.until(&source, replay.until_ms)?.map_or(next, |until| next.min(until).max(first));
             let range = OffsetRange { first, next };
             let start = log.first.clamp(first, next);
             all.push(Again { table: Arc::clone(table), target: target.clone(), source, range, start });
@@ -294,7 +312,7 @@ impl Reader<'_> {
         };
         match self.runtime.block_on(self.client.insert(&insert)) {
             Ok(_) => Ok(rows),
-            Err(error) => Err(doubtful(error)),
+            Err(error) => Err(doubtful(&error)),
         }
     }
 }
@@ -305,7 +323,7 @@ impl Chunk {
     }
 }
 
-fn doubtful(error: clickhouse::Error) -> Error {
+fn doubtful(error: &clickhouse::Error) -> Error {
     let text = format!(
         "rows that are missing could not be put in: {error}\nhint: run `penstock backup replay` for what is still missing; it looks first"
     );

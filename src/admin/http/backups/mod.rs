@@ -2,6 +2,8 @@
 //!
 //! Refuses to prune what nobody has looked at: it wants the hash of a plan.
 
+mod table;
+
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -17,6 +19,8 @@ use crate::admin::backup::{Backups, Create, Entry, Error, HoldRequest, Progress,
 use crate::admin::command;
 use crate::admin::desk;
 use crate::admin::jobs::Handle;
+
+pub use table::ROUTES;
 
 /// What a route does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
