@@ -151,6 +151,35 @@ fn full_and_incremental_backups_come_back_under_other_names_and_never_over_rows(
 }
 
 #[test]
+fn a_disk_of_the_server_serves_as_well_as_a_folder() {
+    let vault = Vault::with(|config| {
+        let database = config.text("clickhouse.database").to_owned();
+        let disk = place(&Servers::shared().clickhouse, "disk").join(&database);
+        config
+            .set("admin.backup.destination", json!({ "kind": "disk", "name": "backups", "path": database }))
+            .set("admin.backup.files_path", disk.to_str().unwrap())
+    });
+    let bench = &vault.bench;
+    let (full, _) = vault.create(&["t"]);
+    vault.more();
+    let (more, made) = vault.create(&["t"]);
+    assert_eq!(made["manifest"]["base"], json!(full));
+    for level in ["sample", "restore"] {
+        let verified = bench.json(0, &["backup", "verify", &more, "--level", level, "--percent", "100"]);
+        assert_eq!(verified["findings"], json!([]), "{level}");
+    }
+    let before = vault.rows("DB.t");
+    bench.sql("DROP TABLE DB.t SYNC");
+    bench.json(0, &["backup", "restore", &more]);
+    assert_eq!(vault.rows("DB.t"), before);
+    let folder = place(&bench.ch, "disk").join(&bench.database.name);
+    assert!(folder.join(&full).exists());
+    bench.json(0, &["backup", "delete", &more]);
+    bench.json(0, &["backup", "delete", &full]);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+}
+
+#[test]
 fn a_damaged_base_is_found_and_nothing_more_is_built_on_it() {
     let vault =
         Vault::with(|config| config.set("admin.backup.policies", json!({ "daily": { "tables": ["t"] } })));

@@ -111,6 +111,7 @@ fn refused(what: &str, error: &str) -> Error {
         text if text.contains("allowed_disk") => {
             "allow the disk by backups.allowed_disk in the server's configuration"
         }
+        text if text.contains("ACCESS_DENIED") => "grant it to clickhouse.user",
         text if text.contains("MEMORY_LIMIT_EXCEEDED") => {
             "give the user more memory, or back up fewer tables at a time"
         }
