@@ -508,6 +508,20 @@ fn records_that_the_topic_no_longer_has_are_told_and_the_rest_is_read_again() {
         (&json!(600), &json!(1_000))
     );
     assert_eq!(scene.sql("count(), uniqExact(_partition, _offset)"), "7600\t7600");
+    // As if it had been cut off: what is missing is put in, and nothing else.
+    scene.ch.query(&format!(
+        "DELETE FROM {}.events WHERE _offset >= 1500 AND _offset % 7 = 3",
+        scene.database.name
+    ));
+    let left: u64 = scene.sql("count()").parse().unwrap();
+    assert!(left < 7_400, "{left}");
+    let again = told(&scene, 3, &["backup", "replay", &id]);
+    let inserted = again["replayed"].as_array().unwrap().iter().map(|one| one["inserted"].as_u64().unwrap());
+    assert_eq!(inserted.sum::<u64>(), 7_600 - left, "{again}");
+    assert_eq!(
+        scene.sql("count(), uniqExact(_partition, _offset), uniqExact(_partition, n)"),
+        "7600\t7600\t7600"
+    );
 }
 
 #[test]
@@ -561,6 +575,8 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!(admin.get(&format!("/v1/backups/{id}"), &viewer)["state"], "done");
     let at = |verb: &str| format!("/v1/backups/{id}/{verb}");
     assert_eq!(admin.job(&at("verify"), &token, &json!({}))["result"]["level"], "restore");
+    assert_eq!(post(&at("verify"), &token, json!({ "percent": 101 })).status, 400);
+    assert_eq!(post(&at("restore"), &token, json!({ "until": "yesterday" })).status, 400);
     let over = post(&format!("{}?dry_run=true", at("restore")), &token, json!({}));
     assert_eq!(
         (over.status, json_of(&over)["type"].as_str().unwrap().ends_with("not_empty")),

@@ -50,7 +50,7 @@ pub struct HoldRequest {
     pub reason: String,
     /// When it ends by itself.
     #[serde(default, with = "super::stamp::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub until: Option<DateTime<Utc>>,
 }
 

@@ -29,7 +29,7 @@ pub struct Verification {
     pub level: Level,
     /// When it ended, in UTC.
     #[serde(with = "super::stamp")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: DateTime<Utc>,
     /// What is wrong; nothing if all is well.
     pub findings: Vec<String>,
@@ -41,7 +41,7 @@ pub struct Verification {
 pub struct Hold {
     pub reason: String,
     #[serde(default, with = "super::stamp::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub until: Option<DateTime<Utc>>,
 }
 
@@ -51,7 +51,7 @@ pub struct Entry {
     pub id: String,
     /// When it was begun, in UTC.
     #[serde(with = "super::stamp")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: DateTime<Utc>,
     pub state: State,
     pub manifest: Manifest,

@@ -37,7 +37,7 @@ pub struct Restore {
     pub then_replay: bool,
     /// Only what was published before; records tell when they were.
     #[serde(with = "super::stamp::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub until: Option<DateTime<Utc>>,
 }
 

@@ -116,6 +116,9 @@ pub async fn act(surface: &Arc<Surface>, asked: &Asked, what: Does) -> Result<An
         }
         Does::Verify => {
             let verify: Verify = asked.body()?;
+            if verify.percent > 100 {
+                return Err(Problem::bad("percent is more than 100"));
+            }
             if asked.is_dry_run()? {
                 return Answer::new(&own.show_one(&id).await?);
             }
