@@ -447,7 +447,7 @@ fn a_table_that_was_dropped_after_the_backup_comes_back_with_exactly_what_was_ac
     // More comes while there is no table; the line waits with it.
     scene.publish(500);
     let (code, log) = Penstock::output(&scene.config, &["backup", "restore", &id, "--then-replay"], DEADLINE);
-    assert!(code != Some(0) && log.contains("has members") && log.contains("hint: "), "{code:?} {log}");
+    assert!(code == Some(2) && log.contains("has members") && log.contains("hint: "), "{code:?} {log}");
     assert_eq!(
         scene.ch.query(&format!("EXISTS TABLE {}.events", scene.database.name)),
         "0",
@@ -614,4 +614,40 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!((seen(&trail, "backup.create", "done"), seen(&trail, "backup.create", "refused")), (2, 1));
     assert_eq!((seen(&trail, "backup.restore", "done"), seen(&trail, "backup.show", "done")), (1, 2));
     let _removed = std::fs::remove_dir_all(place(&bench.ch, &bench.database.name));
+}
+
+#[test]
+fn what_could_not_be_read_again_exactly_is_refused_before_anything_is_restored() {
+    let servers = Servers::shared();
+    let plain = |topic: &str| {
+        let file = events_table(topic, "").replace("order_by: [_partition, _offset]", "order_by: [n]");
+        let is_kept = |line: &&str| !line.contains("$partition") && !line.contains("$offset");
+        file.lines().filter(is_kept).collect::<Vec<_>>().join("\n")
+    };
+    let summing = |topic: &str| events_table(topic, "engine: SummingMergeTree\n");
+    for (file, words) in
+        [(&plain as &dyn Fn(&str) -> String, "no column for $partition"), (&summing, "was merged away")]
+    {
+        let mut scene = Scene::with_table(&servers.kafka, &servers.clickhouse, file);
+        scene.config = with_backups(scene.config.clone(), &scene.ch, &scene.database.name);
+        scene.publish(100);
+        scene.run_to_end();
+        let before = scene.sql("count(), sum(n)");
+        let id = told(&scene, 0, &["backup", "create", "events"])["id"].as_str().unwrap().to_owned();
+        scene.ch.query(&format!("DROP TABLE {}.events SYNC", scene.database.name));
+        for more in [&["--then-replay", "--dry-run"][..], &["--then-replay"]] {
+            let arguments = [&["backup", "restore", &id], more].concat();
+            let (code, log) = Penstock::output(&scene.config, &arguments, DEADLINE);
+            assert!(code == Some(2) && log.contains(words) && log.contains("hint: "), "{code:?} {log}");
+        }
+        assert_eq!(scene.ch.query(&format!("EXISTS TABLE {}.events", scene.database.name)), "0");
+        told(&scene, 0, &["backup", "restore", &id]);
+        assert_eq!(scene.sql("count(), sum(n)"), before);
+    }
+    // Without Kafka there are no offsets, and that is said.
+    let vault = Vault::new();
+    vault.bench.table_file("t", "table: t\ntopics: [x]\norder_by: []\ncolumns:\n- {name: n, type: UInt64}\n");
+    let (code, log) = vault.bench.call(&["backup", "create", "t"]);
+    assert!(code == Some(4) && log.contains("--without-offsets"), "{code:?} {log}");
+    vault.create(&["t", "--without-offsets"]);
 }

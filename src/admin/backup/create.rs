@@ -228,10 +228,10 @@ impl Backups {
     async fn cut(&self, manifest: &Manifest) -> Result<Vec<super::Cut>, Error> {
         let Some(line) = &self.line else { return Ok(Vec::new()) };
         let names = manifest.tables.iter().map(|table| manifest.name_of(&table.name)).collect();
-        (line.cut)(names).await.map_err(|text| {
-            Error::Line(format!(
-                "{text}\nhint: `--without-offsets` makes one from which nothing can be read again"
-            ))
+        (line.cut)(names).await.map_err(|refusal| {
+            Error::Line(
+                refusal.and("hint: `--without-offsets` makes one from which nothing can be read again"),
+            )
         })
     }
 }

@@ -62,12 +62,36 @@ pub enum Error {
     PlanDiffers { expected: String, found: String },
     #[error("offsets cannot be had here\nhint: use the command line or the admin process, which know Kafka")]
     NoLine,
-    #[error("{0}")]
-    Line(String),
+    #[error(transparent)]
+    Line(#[from] Refusal),
     #[error("admin.backup.timezone is none: {0}\nhint: write one such as UTC or Europe/Berlin")]
     Zone(String),
     #[error("a scan of the files was broken off")]
     Task(#[from] tokio::task::JoinError),
+}
+
+/// What went wrong with topics, in words that end with a hint.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It cannot be done so.
+    #[error("{0}")]
+    WrongUse(String),
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Refusal {
+    /// The same with one more line.
+    pub fn and(self, line: &str) -> Refusal {
+        let more = |text: String| format!("{text}\n{line}");
+        match self {
+            Refusal::WrongUse(text) => Refusal::WrongUse(more(text)),
+            Refusal::Unreachable(text) => Refusal::Unreachable(more(text)),
+            Refusal::Failed(text) => Refusal::Failed(more(text)),
+        }
+    }
 }
 
 impl From<clickhouse::Error> for Error {

@@ -48,7 +48,7 @@ pub use create::{Create, Planned};
 pub use delete::{Deleted, HoldRequest, Pruning};
 pub use destination::is_name;
 pub use entry::{Entries, Entry, Hold, State, Verification, Wanted};
-pub use error::Error;
+pub use error::{Error, Refusal};
 pub use manifest::{Cut, Manifest, PartitionState, TableState};
 pub use policy::Ran;
 pub use restore::{Restore, Restored, RestoredTable};
@@ -69,9 +69,9 @@ pub struct Progress {
 pub type Observer = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// What comes of asking for something of each partition.
-pub type Told<T> = BoxFuture<'static, Result<Vec<T>, String>>;
+pub type Told<T> = BoxFuture<'static, Result<Vec<T>, Refusal>>;
 
-/// What only who sees Kafka can do: backups know no topics. What goes wrong is told in words that end with a hint.
+/// What only who sees Kafka can do: backups know no topics.
 #[derive(Clone)]
 pub struct Line {
     /// How far the group has committed the topics of these tables.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::admin::backup::{Cut, Line, Progress, Replay, Replayed};
+use crate::admin::backup::{Cut, Line, Progress, Refusal, Replay, Replayed};
 use crate::admin::desk::TableName;
 use crate::app::Error;
 use crate::audit::continuous::keeps_every_row;
@@ -52,11 +52,11 @@ pub(super) fn line(config: &Config, host: &str, tables: &[Arc<Table>]) -> Line {
     Line {
         cut: Arc::new(move |names| {
             let source = Arc::clone(&of_cut);
-            Box::pin(async move { source.cut(&names).await.map_err(|error| error.to_string()) })
+            Box::pin(async move { source.cut(&names).await.map_err(|error| refusal(&error)) })
         }),
         replay: Arc::new(move |replay| {
             let source = Arc::clone(&source);
-            Box::pin(async move { source.replay(replay).await.map_err(|error| error.to_string()) })
+            Box::pin(async move { source.replay(replay).await.map_err(|error| refusal(&error)) })
         }),
     }
 }
@@ -168,6 +168,8 @@ impl Source {
                 )));
             };
             refuse_merging(table)?;
+            // What cannot be looked for cannot be missing.
+            Lookup::new(table, has_several_topics(table))?;
             let source =
                 TopicPartition { topic: cut.topic.as_str().into(), partition: Partition(cut.partition) };
             let committed =
@@ -188,6 +190,19 @@ impl Source {
         }
         Ok(all)
     }
+}
+
+fn refusal(error: &Error) -> Refusal {
+    let text = error.to_string();
+    match error {
+        Error::WrongUse(_) | Error::Locked(_) => Refusal::WrongUse(text),
+        Error::Unreachable(_) => Refusal::Unreachable(text),
+        Error::Failed(_) => Refusal::Failed(text),
+    }
+}
+
+fn has_several_topics(table: &Table) -> bool {
+    1 < table.topics.len() || table.topics.iter().any(|topic| topic.starts_with('^'))
 }
 
 /// Rows that were merged into others cannot be told from missing ones; to replace a row by itself does no harm.
@@ -240,7 +255,7 @@ struct Chunk {
 impl Reader<'_> {
     fn read(&mut self, again: &Again, letters: &Letters) -> Result<Replayed, Error> {
         let mut told = again.planned();
-        let lookup = Lookup::new(&again.table, 1 < again.table.topics.len())?;
+        let lookup = Lookup::new(&again.table, has_several_topics(&again.table))?;
         let lookup = lookup.at(&again.target.database, &again.target.name);
         let letters = letters.of(&again.source);
         let config = &self.source.config;

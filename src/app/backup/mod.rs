@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::desk::{self, Opened};
 use super::run::stop_on_signals;
 use super::{Error, tables};
-use crate::admin::backup::{self, Backups, Progress};
+use crate::admin::backup::{self, Backups, Progress, Refusal};
 use crate::admin::command;
 use crate::admin::desk::Desk;
 use crate::config::{Config, Inputs, Loaded};
@@ -29,13 +29,14 @@ impl From<backup::Error> for Error {
         use backup::Error as E;
         match error {
             E::Desk(error) => error.into(),
+            E::Line(error @ Refusal::Unreachable(_)) => Error::Unreachable(error.into()),
+            E::Line(error @ Refusal::Failed(_)) => Error::Failed(error.into()),
             error @ (E::Server { .. }
             | E::Cancelled(_)
             | E::Lost(_)
             | E::Late(_)
             | E::File { .. }
             | E::List(_)
-            | E::Line(_)
             | E::Task(_)
             | E::Command(command::Error::Untraced { .. } | command::Error::Unfinished { .. })) => {
                 Error::Failed(error.into())

@@ -15,7 +15,7 @@ use super::asked::Asked;
 use super::problem::{Problem, told};
 use super::routes::Answer;
 use super::{Surface, jobs};
-use crate::admin::backup::{Backups, Create, Entry, Error, HoldRequest, Progress, Restore, Verify};
+use crate::admin::backup::{Backups, Create, Entry, Error, HoldRequest, Progress, Refusal, Restore, Verify};
 use crate::admin::command;
 use crate::admin::desk;
 use crate::admin::jobs::Handle;
@@ -265,7 +265,9 @@ impl From<Error> for Problem {
             }
             E::Unreachable | E::NoLine | E::Zone(_) => (StatusCode::NOT_IMPLEMENTED, "not_set"),
             E::Server { .. } | E::Lost(_) | E::Late(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
-            E::Line(_) => (StatusCode::CONFLICT, "line"),
+            E::Line(Refusal::WrongUse(_)) => (StatusCode::CONFLICT, "line"),
+            E::Line(Refusal::Unreachable(_)) => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
+            E::Line(Refusal::Failed(_)) => (StatusCode::BAD_GATEWAY, "line"),
             E::File { .. } | E::List(_) | E::Task(_) => (StatusCode::INTERNAL_SERVER_ERROR, "files"),
         };
         Problem::new(status, code, &told(&error))
