@@ -3,6 +3,7 @@
 //! Refuses to change anything outside of a command. Statements go out once, under an id of their own, and what a
 //! server prints is read by place and never trusted to be there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::audit::{Place, Trail};
 use super::command::{self, Actor, Command, Permission};
 use super::migrate;
+use super::migrate::lock::Lock;
 use crate::clickhouse::{self, Client, Once, Params, quote_identifier};
 
 /// How often a statement that runs is looked at.
@@ -43,6 +45,8 @@ pub enum Error {
         "{table} needs {needed} bytes free for what is written again, and {free} are\nhint: free some, take one partition at a time, or go on with `--skip-disk-check`"
     )]
     Disk { table: TableName, needed: u64, free: u64 },
+    #[error(transparent)]
+    Lock(#[from] Box<migrate::Error>),
     #[error(
         "it was asked to end before `{0}`\nhint: what was done before stays done; ask for the rest when it is wanted"
     )]
@@ -117,7 +121,7 @@ pub struct Progress {
 }
 
 /// Told of progress as it is seen.
-pub type Observer = std::sync::Arc<dyn Fn(&Progress) + Send + Sync>;
+pub type Observer = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// One server, the trail, and who asks.
 #[derive(Clone)]
@@ -130,6 +134,8 @@ pub struct Desk {
     trail: Trail,
     observer: Observer,
     stop: CancellationToken,
+    /// Without which no statement goes out, where there is one.
+    lock: Option<Arc<Lock>>,
 }
 
 /// What a [`Desk`] is made of.
@@ -161,12 +167,31 @@ impl Desk {
         let (client, host) = (Client::new(&config)?, host.clone());
         let database = clickhouse.database.clone();
         let trail = migrate::trail(places, client.clone(), &database, migrations);
-        Ok(Desk { client, host, database, actor, trail, observer, stop: CancellationToken::new() })
+        Ok(Desk {
+            client,
+            host,
+            database,
+            actor,
+            trail,
+            observer,
+            stop: CancellationToken::new(),
+            lock: None,
+        })
     }
 
     /// The same for somebody else, who is told of progress and may end it before its next statement.
     pub fn acting(&self, actor: Actor, observer: Observer, stop: CancellationToken) -> Desk {
         Desk { actor, observer, stop, ..self.clone() }
+    }
+
+    /// The same under a lock: statements go out while it is held, under ids that tell whose they are.
+    pub fn under(&self, lock: Arc<Lock>) -> Desk {
+        Desk { lock: Some(lock), ..self.clone() }
+    }
+
+    /// Cancelled when its work is to end.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
     }
 
     pub fn actor(&self) -> &Actor {
@@ -229,7 +254,12 @@ impl Desk {
         }
         let all: Vec<(String, String)> =
             [("alter_sync", "2"), ("mutations_sync", "2")].iter().chain(settings).map(owned).collect();
-        let query_id = format!("penstock-{}", uuid::Uuid::new_v4());
+        let mut query_id = "penstock-".to_owned();
+        if let Some(lock) = &self.lock {
+            lock.check().map_err(Box::new)?;
+            query_id = lock.query_prefix();
+        }
+        query_id += &uuid::Uuid::new_v4().to_string();
         let once = Once { sql, params, query_id: &query_id, settings: &all, timeout };
         let work = self.client.execute_once(once);
         tokio::pin!(work);
@@ -301,6 +331,15 @@ pub fn hosts(clickhouse: &clickhouse::Config) -> Vec<String> {
 fn room(table: &TableName, bytes: u64, free: u64) -> Result<(), Error> {
     let needed = bytes.saturating_add(bytes / 100 * SPARE_PERCENT);
     if needed > free { Err(Error::Disk { table: table.clone(), needed, free }) } else { Ok(()) }
+}
+
+impl From<migrate::Error> for Error {
+    fn from(error: migrate::Error) -> Self {
+        match error {
+            migrate::Error::ClickHouse(error) => error.into(),
+            error => Box::new(error).into(),
+        }
+    }
 }
 
 fn owned((name, value): &(&str, &str)) -> (String, String) {

@@ -44,7 +44,7 @@ Exit codes:
   4  a server could not be reached
   5  stopped before everything was written and committed
   6  migrations are pending, or a lifecycle plan has something to do
-  7  another process holds the lock of the migrations
+  7  another process holds the lock of the migrations or of the lifecycle
 
 Examples:
   penstock --config penstock.yaml config check
