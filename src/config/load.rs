@@ -329,7 +329,7 @@ fn read_secrets(config: &mut Config) -> Vec<Fault> {
         let Some(file) = file else { continue };
         let hint = "the file must exist, be readable and hold the password and nothing else";
         let read = read_bounded(file, SECRET_BYTES_MAX).map(Zeroizing::new);
-        let opened = read.and_then(|text| opened(crypt, path, text));
+        let opened = read.and_then(|text| opened(crypt, path, &text));
         match opened {
             Ok(text) if text.trim_end().is_empty() => {
                 found.push(Fault::new(path, format!("{} is empty", file.display()), hint));
@@ -346,7 +346,7 @@ fn read_secrets(config: &mut Config) -> Vec<Fault> {
 }
 
 /// What is in the envelope, if the file is one. It is made for the setting that names the file.
-fn opened(crypt: &crypt::Config, path: &str, text: Zeroizing<String>) -> io::Result<Zeroizing<String>> {
+fn opened(crypt: &crypt::Config, path: &str, text: &str) -> io::Result<Zeroizing<String>> {
     let content = Zeroizing::new(text.as_bytes().to_vec());
     let content = crypt::open_secret(crypt, path, content).map_err(io::Error::other)?;
     let text = std::str::from_utf8(&content).map_err(io::Error::other)?;
