@@ -22,6 +22,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// What a merge writes may be this much more than what it reads, in hundredths.
 const SPARE_PERCENT: u64 = 10;
 
+/// Of one endpoint's answer, where all are asked.
+const ANSWER_BYTES_MAX: u64 = 32 << 20;
+
 /// Free bytes on the disks of the table's storage policy; plenty where it has none.
 pub const FREE_BYTES: &str = "SELECT if(count() = 0, toUInt64(-1), max(unreserved_space)) FROM system.disks \
      WHERE name IN (SELECT arrayJoin(disks) FROM system.storage_policies WHERE policy_name IN (SELECT storage_policy \
@@ -127,6 +130,8 @@ pub type Observer = Arc<dyn Fn(&Progress) + Send + Sync>;
 #[derive(Clone)]
 pub struct Desk {
     pub client: Client,
+    /// Of every endpoint, for what must be known of all.
+    all: Client,
     pub host: String,
     /// Of tables that are named without one.
     pub database: String,
@@ -164,11 +169,12 @@ impl Desk {
         let no_endpoint = || Error::NoEndpoint(endpoint.clone().unwrap_or_default(), hosts.join(", "));
         let (address, host) = found.ok_or_else(no_endpoint)?;
         let config = clickhouse::Config { endpoints: vec![address.clone()], ..clickhouse.clone() };
-        let (client, host) = (Client::new(&config)?, host.clone());
+        let (client, host, all) = (Client::new(&config)?, host.clone(), Client::new(clickhouse)?);
         let database = clickhouse.database.clone();
         let trail = migrate::trail(places, client.clone(), &database, migrations);
         Ok(Desk {
             client,
+            all,
             host,
             database,
             actor,
@@ -205,6 +211,15 @@ impl Desk {
 
     pub async fn rows(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         Ok(self.client.query(sql, params).await?.rows.into_iter().map(Row).collect())
+    }
+
+    /// The rows of every endpoint, each of which must answer; a table that is not there has none.
+    pub async fn rows_everywhere(&self, sql: &str) -> Result<Vec<Row>, Error> {
+        let mut all = Vec::new();
+        for answer in self.all.query_everywhere(sql, &[], ANSWER_BYTES_MAX).await? {
+            all.extend(answer?.into_iter().map(Row));
+        }
+        Ok(all)
     }
 
     /// The only row.
