@@ -67,7 +67,8 @@ pub fn audit(config: &Config, options: &Options) -> Result<Report, Error> {
     let mut report = Report::new(config.delivery == Delivery::AtLeastOnce);
     let mut sources = plan(config, options, &runtime, &tables, &mut report.notes)?;
     let client = runtime.block_on(connect(config))?;
-    let erased = runtime.block_on(register(config, &client).load(&tables))?.erased;
+    let erased = runtime.block_on(register(config, &client).load(&tables))?;
+    let erased = erased.map(|read| read.erased).unwrap_or_default();
     let letters = letters(config, &runtime, &mut sources, &mut report.notes)?;
     let all = sources.iter().flat_map(|source| &source.targets);
     let bar = bar(all.map(|target| target.range.next.0.abs_diff(target.range.first.0)).sum());

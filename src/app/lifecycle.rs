@@ -21,6 +21,7 @@ impl From<lifecycle::Error> for Error {
         use lifecycle::Error as E;
         match error {
             E::Desk(error) => error.into(),
+            error @ E::Locked { .. } => Error::Locked(error.into()),
             error @ (E::TooLarge { .. }
             | E::Command(command::Error::Untraced { .. } | command::Error::Unfinished { .. })) => {
                 Error::Failed(error.into())

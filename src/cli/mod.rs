@@ -47,7 +47,7 @@ Exit codes:
   4  a server could not be reached
   5  stopped before everything was written and committed
   6  migrations are pending, or a plan of lifecycle or of backups has something to do
-  7  another process holds the lock of the migrations, or runs the same schedule
+  7  another process holds the lock of the migrations or of the lifecycle, or runs the same schedule
 
 Examples:
   penstock --config penstock.yaml config check

@@ -58,14 +58,14 @@ pub struct Read {
 }
 
 impl Register {
-    /// Everybody who was erased, where any of the tables names subjects; else nobody.
+    /// Everybody who was erased; nothing where none of the tables names subjects.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn load(&self, tables: &[Arc<Table>]) -> Result<Read, Error> {
+    pub async fn load(&self, tables: &[Arc<Table>]) -> Result<Option<Read>, Error> {
         match tables.iter().any(|table| !table.subject_columns.is_empty()) {
-            true => Ok(self.read(&Read::default()).await?.unwrap_or_default()),
-            false => Ok(Read::default()),
+            true => Ok(Some(self.read(&Read::default()).await?.unwrap_or_default())),
+            false => Ok(None),
         }
     }
 

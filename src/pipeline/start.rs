@@ -204,15 +204,15 @@ impl Pipeline {
     }
 
     /// Reads who was erased, and goes on doing so until the guard is dropped.
-    async fn watch_register(&self) -> Result<DropGuard, Error> {
+    async fn watch_register(&self) -> Result<Option<DropGuard>, Error> {
         let register = self.parts.register.clone();
-        let read = register.load(&self.parts.tables).await?;
+        let Some(read) = register.load(&self.parts.tables).await? else { return Ok(None) };
         self.erased.send_replace(Arc::clone(&read.erased));
         let (told, health) = (self.erased.clone(), self.parts.health.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move { stopped.run_until_cancelled(register.watch(read, told, health)).await });
-        Ok(stop.drop_guard())
+        Ok(Some(stop.drop_guard()))
     }
 
     async fn check_topics(&self, topics: &Topics) -> Result<(), Error> {

@@ -91,7 +91,7 @@ fn a_password_in_an_envelope_is_used_and_every_changed_one_is_refused() {
     for (changed, words) in [
         (format!("{}//{}", &whole[..12], &whole[14..]), "it is of a version"),
         (format!("{}//{}", &whole[..80], &whole[82..]), "cannot be opened"),
-        (whole[..whole.len() - 5].to_owned(), "no base64"),
+        (whole[..whole.len() - 3].to_owned(), "no base64"),
     ] {
         std::fs::write(&place.sealed, changed).unwrap();
         let (code, log) = place.run(&config, &["query", "SELECT 1"]);

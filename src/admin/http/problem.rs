@@ -217,6 +217,7 @@ impl From<desk::Error> for Problem {
             E::StillRunning { .. } => (StatusCode::GATEWAY_TIMEOUT, "still_running"),
             E::Disk { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
             E::Cancelled(_) => (StatusCode::CONFLICT, "cancelled"),
+            E::Lock(_) => (StatusCode::CONFLICT, "lock_lost"),
             E::Answer(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
         };
         Problem::new(status, code, &told(&error))
@@ -244,6 +245,7 @@ impl From<lifecycle::Error> for Problem {
         let (status, code) = match error {
             E::Desk(error) => return error.into(),
             E::Command(error) => return error.into(),
+            E::Locked { .. } => (StatusCode::CONFLICT, "locked"),
             E::Files(_) | E::Floor { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "table_files"),
             E::NoTableFile(_) | E::NoRules(_) => (StatusCode::NOT_FOUND, "no_rules"),
             E::PlanDiffers { .. } => (StatusCode::CONFLICT, "plan_differs"),

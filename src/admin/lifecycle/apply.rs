@@ -3,6 +3,8 @@
 //! Refuses another plan than the one that was seen, and to trust the plan to the end: holds and the youngest row are
 //! looked at again right before each partition goes.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -54,8 +56,15 @@ impl Lifecycles {
     /// Sets TTLs and drops partitions that are over, as the plan with this hash says.
     ///
     /// # Errors
-    /// Another plan, and see [`Error`]. What was done before an error stays done.
+    /// Another plan, somebody else who is at it, and see [`Error`]. What was done before an error stays done.
     pub async fn apply(&self, tables: &[String], hash: &str) -> Result<Outcomes, Error> {
+        let alone = self.alone(Permission::Lifecycle, Duration::ZERO).await?;
+        let applied = Box::pin(alone.under.apply_alone(tables, hash)).await;
+        alone.end().await;
+        applied
+    }
+
+    async fn apply_alone(&self, tables: &[String], hash: &str) -> Result<Outcomes, Error> {
         let plan = self.plan(tables).await?;
         if plan.hash != hash {
             return Err(Error::PlanDiffers { expected: hash.to_owned(), found: plan.hash });
@@ -69,6 +78,13 @@ impl Lifecycles {
     /// # Errors
     /// A table named that is held as a whole, and see [`Error`].
     pub async fn expire(&self, expire: &Expire) -> Result<Outcomes, Error> {
+        let alone = self.alone(Permission::Lifecycle, Duration::ZERO).await?;
+        let expired = Box::pin(alone.under.expire_alone(expire)).await;
+        alone.end().await;
+        expired
+    }
+
+    async fn expire_alone(&self, expire: &Expire) -> Result<Outcomes, Error> {
         let mut plan = self.expirable(expire).await?;
         plan.tables.iter_mut().for_each(|one| one.statements.clear());
         self.carry_out("lifecycle.expire", plan, expire).await

@@ -16,6 +16,10 @@ pub enum Error {
     Command(#[from] command::Error),
     #[error(transparent)]
     Files(#[from] schema::Error),
+    #[error(
+        "{holder} changes tables by their age since {since}\nhint: wait until that is done, or look at that process"
+    )]
+    Locked { holder: String, since: String },
     #[error("there is no table file for `{0}`\nhint: `penstock lifecycle status` lists tables with rules")]
     NoTableFile(String),
     #[error(

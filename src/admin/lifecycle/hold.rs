@@ -11,6 +11,8 @@ use serde_json::json;
 use super::holds::Hold;
 use super::{Error, Governed, Lifecycles, live};
 use crate::admin::command::Permission;
+use crate::admin::desk::TableName;
+use crate::schema::Table;
 
 /// A hold that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,19 +79,7 @@ impl Lifecycles {
         if request.until.is_some_and(|until| u64::try_from(until.timestamp()).unwrap_or_default() <= now_s) {
             return Err(Error::HoldOver(until));
         }
-        let found = live::read(&self.desk, &on).await?;
-        let statements = match (&table.lifecycle, found) {
-            (Some(rules), Some(live)) => {
-                let one = Governed { name: on.clone(), table, rules };
-                live::statements(&self.desk, &one, &live, true).await?
-            }
-            (None, Some(live)) => match live.ttl.or_else(|| live.columns.first().map(|(_, ttl)| ttl.clone()))
-            {
-                Some(ttl) => return Err(Error::ForeignTtl { table: on, ttl }),
-                None => Vec::new(),
-            },
-            (_, None) => Vec::new(),
-        };
+        let statements = self.without_what_deletes(table, &on).await?;
         let put = Put { hold: request.id.clone(), statements };
         if request.dry_run {
             return Ok(put);
@@ -107,14 +97,41 @@ impl Lifecycles {
         let details = json!({ "id": hold.id, "partitions": hold.partitions, "reason": hold.reason,
                               "until": hold.until, "statements": put.statements });
         let work = async {
+            // From here on nothing drops what is held; whoever is at it is waited for before the TTL is taken off.
             self.write_hold(&hold, false).await?;
-            for statement in &put.statements {
-                self.desk.run(&on, statement, &live::METADATA_ONLY, self.timeout).await?;
-            }
-            Ok::<(), Error>(self.desk.outwait(&on, self.timeout).await?)
+            let alone = self.alone(Permission::LegalHold, self.timeout).await?;
+            let taken_off = Box::pin(alone.under.take_off(table, &on)).await;
+            alone.end().await;
+            let statements = taken_off?;
+            self.desk.outwait(&on, self.timeout).await?;
+            Ok::<Put, Error>(Put { hold: hold.id.clone(), statements })
         };
-        self.desk.audited("lifecycle.hold", Permission::LegalHold, (&on, details), Box::pin(work)).await?;
-        Ok(put)
+        self.desk.audited("lifecycle.hold", Permission::LegalHold, (&on, details), Box::pin(work)).await
+    }
+
+    async fn take_off(&self, table: &Table, on: &TableName) -> Result<Vec<String>, Error> {
+        let statements = self.without_what_deletes(table, on).await?;
+        for statement in &statements {
+            self.desk.run(on, statement, &live::METADATA_ONLY, self.timeout).await?;
+        }
+        Ok(statements)
+    }
+
+    /// The statements under which the table has no TTL that would not honour a hold.
+    async fn without_what_deletes(&self, table: &Table, on: &TableName) -> Result<Vec<String>, Error> {
+        let found = live::read(&self.desk, on).await?;
+        let ttl = |live: live::Live| live.ttl.or_else(|| live.columns.into_iter().next().map(|(_, ttl)| ttl));
+        match (&table.lifecycle, found) {
+            (Some(rules), Some(live)) => {
+                let one = Governed { name: on.clone(), table, rules };
+                live::statements(&self.desk, &one, &live, true).await
+            }
+            (None, Some(live)) => match ttl(live) {
+                Some(ttl) => Err(Error::ForeignTtl { table: on.clone(), ttl }),
+                None => Ok(Vec::new()),
+            },
+            (_, None) => Ok(Vec::new()),
+        }
     }
 
     /// Lets a hold go. The rules come into force again with the next `apply`.

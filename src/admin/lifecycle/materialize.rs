@@ -3,6 +3,8 @@
 //! Refuses where the live TTL is not that of the rules, so that nothing acts which nobody has planned; with a hold in
 //! force that TTL destroys nothing. Partitions that are over are left to be dropped, which writes nothing.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -44,6 +46,16 @@ impl Lifecycles {
     /// # Errors
     /// A TTL that differs, a partition that is not there, and see [`Error`]. What was done before stays done.
     pub async fn materialize(&self, options: &Materialize) -> Result<Materializations, Error> {
+        if options.dry_run {
+            return Box::pin(self.materialize_alone(options)).await;
+        }
+        let alone = self.alone(Permission::Lifecycle, Duration::ZERO).await?;
+        let materialized = Box::pin(alone.under.materialize_alone(options)).await;
+        alone.end().await;
+        materialized
+    }
+
+    async fn materialize_alone(&self, options: &Materialize) -> Result<Materializations, Error> {
         let names = [options.table.clone()];
         let plan = self.plan(&names).await?.tables.into_iter().next();
         let plan = plan.ok_or_else(|| Error::NoTableFile(options.table.clone()))?;

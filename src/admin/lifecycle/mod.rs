@@ -12,6 +12,7 @@
 //! | apply, expire | `apply` |
 //! | parts that are there under a new TTL | `materialize` |
 //! | legal holds | `holds`, `hold` |
+//! | one at a time | `lock` |
 
 mod ages;
 mod apply;
@@ -20,6 +21,7 @@ mod error;
 mod hold;
 mod holds;
 mod live;
+mod lock;
 mod materialize;
 mod plan;
 
@@ -39,6 +41,7 @@ pub use materialize::{Materializations, Materialize, Materialized};
 pub use plan::{Drift, Drifted, PartitionPlan, Plan, RulePlan, TablePlan};
 
 /// Plans and carries out the rules of table files on one server.
+#[derive(Clone)]
 pub struct Lifecycles {
     desk: Desk,
     config: Config,
