@@ -526,7 +526,7 @@ fn records_that_the_topic_no_longer_has_are_told_and_the_rest_is_read_again() {
 
 #[test]
 fn a_subject_that_was_erased_since_does_not_come_back() {
-    let vault = Vault::new();
+    let vault = Vault::with(|config| config.set("lifecycle.erasure_grace", "0ms"));
     let bench = &vault.bench;
     let columns = "topics: [events]\norder_by: [user_id]\ncolumns:\n- {name: user_id, type: Nullable(UInt64)}\n- {name: email, type: String}\nsubject_columns: [user_id, email]\n";
     bench.table_file(
@@ -543,6 +543,12 @@ fn a_subject_that_was_erased_since_does_not_come_back() {
     let after = bench.json(0, &["backup", "restore", &id, "--as", "now"]);
     assert_eq!(after["erased_rows"], 30, "{after}");
     assert_eq!(bench.sql("SELECT count(), countIf(user_id = 7 OR email = 'a3@b') FROM DB.now"), "970\t0");
+    // Whoever comes back after that is in later backups by right.
+    bench.sql("INSERT INTO DB.clicks VALUES (7, 'new@b')");
+    let (id, _) = vault.create(&["clicks", "--without-offsets"]);
+    let later = bench.json(0, &["backup", "restore", &id, "--as", "later"]);
+    assert_eq!(later["erased_rows"], 0, "{later}");
+    assert_eq!(bench.sql("SELECT count(), countIf(user_id = 7) FROM DB.later"), "971\t1");
 }
 
 #[test]
@@ -551,6 +557,7 @@ fn the_routes_do_the_same_by_the_same_words() {
         let database = config.text("clickhouse.database").to_owned();
         with_backups(config, &Servers::shared().clickhouse, &database)
             .set("admin.backup.policies", json!({ "daily": { "tables": ["t"], "verify": "files" } }))
+            .set("admin.schedules", json!([{ "name": "nightly", "what": "backup run daily", "every": "1d" }]))
     });
     let bench = &admin.bench;
     bench.sql("CREATE TABLE DB.t (p UInt8, s String) ENGINE = MergeTree PARTITION BY p ORDER BY p");
@@ -614,6 +621,12 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!((seen(&trail, "backup.create", "done"), seen(&trail, "backup.create", "refused")), (2, 1));
     assert_eq!((seen(&trail, "backup.restore", "done"), seen(&trail, "backup.show", "done")), (1, 2));
     let _removed = std::fs::remove_dir_all(place(&bench.ch, &bench.database.name));
+
+    // And by a schedule, whoever may do it by hand.
+    assert_eq!(post("/v1/schedules/nightly/run", &admin.token("operator"), Value::Null).status, 403);
+    let scheduled = admin.job("/v1/schedules/nightly/run", &token, &Value::Null);
+    assert_eq!((&scheduled["state"], &scheduled["schedule"]), (&json!("done"), &json!("nightly")), "{scheduled}");
+    assert_eq!(scheduled["result"]["backup"]["manifest"]["policy"], "daily", "{scheduled}");
 }
 
 #[test]

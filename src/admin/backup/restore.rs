@@ -117,11 +117,7 @@ impl Backups {
             return self.replay(&restored, restore, true).await;
         }
         let details = json!({ "id": id, "tables": restored.tables });
-        let work = async {
-            let replayed = self.replay(&restored, restore, false).await?;
-            self.forget(&restored).await?;
-            Ok(replayed)
-        };
+        let work = self.replay(&restored, restore, false);
         self.audited(("backup.replay", Permission::BackupRestore), details, work).await
     }
 
@@ -191,10 +187,11 @@ impl Backups {
             return Err(error);
         }
         restored.findings = self.compare(&entry, &restored, restore).await?;
+        // What is read again leaves out by itself who was erased after a record was published.
+        restored.erased_rows = self.forget(&restored, entry.at).await?;
         if restore.then_replay {
             restored.replayed = self.replay(&restored, restore, false).await?;
         }
-        restored.erased_rows = self.forget(&restored).await?;
         restored.seconds = begun.elapsed().as_secs_f64();
         Ok(restored)
     }

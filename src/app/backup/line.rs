@@ -13,11 +13,13 @@ use tokio::runtime::Handle;
 use crate::admin::backup::{Cut, Line, Progress, Refusal, Replay, Replayed};
 use crate::admin::desk::TableName;
 use crate::app::Error;
+use crate::app::run::register;
 use crate::audit::continuous::keeps_every_row;
 use crate::audit::{self, Letters, Lookup};
 use crate::clickhouse::{self, Client, Insert};
 use crate::columns::Columns;
 use crate::config::Config;
+use crate::dead_letter::envelope;
 use crate::decode::{Decoder, Verdict};
 use crate::kafka::config::Start;
 use crate::kafka::group::Outsider;
@@ -26,6 +28,7 @@ use crate::kafka::span;
 use crate::pipeline::resolve_topics;
 use crate::record::{Offset, OffsetRange, Partition, TopicPartition};
 use crate::schema::Table;
+use crate::schema::subject::Erased;
 
 /// Offsets of which the table is asked at a time.
 const CHUNK_OFFSETS: i64 = 50_000;
@@ -37,17 +40,20 @@ const QUERY_PREFIX: &str = "penstock-replay";
 /// The parts of the configuration that are needed, for tables on this host.
 struct Source {
     config: Config,
+    /// All servers, each of which may know of subjects that were erased.
+    servers: clickhouse::Config,
     tables: Vec<Arc<Table>>,
 }
 
 pub(super) fn line(config: &Config, host: &str, tables: &[Arc<Table>]) -> Line {
+    let servers = config.clickhouse.clone();
     let mut config = config.clone();
     // Rows are put in where the backup is restored, and looked for there.
     let is_host = |address: &String| {
         address.split_once("://").is_some_and(|(_, rest)| rest.split('/').next() == Some(host))
     };
     config.clickhouse.endpoints.retain(is_host);
-    let source = Arc::new(Source { config, tables: tables.to_vec() });
+    let source = Arc::new(Source { config, servers, tables: tables.to_vec() });
     let of_cut = Arc::clone(&source);
     Line {
         cut: Arc::new(move |names| {
@@ -129,22 +135,33 @@ impl Source {
             if replay.dry_run {
                 return Ok(all.iter().map(Again::planned).collect());
             }
-            let client = {
+            let (client, servers) = {
                 // Watchers of endpoints live on the runtime.
                 let _runtime = runtime.enter();
-                Client::new(&self.config.clickhouse)?
+                (Client::new(&self.config.clickhouse)?, Client::new(&self.servers)?)
             };
+            let register = register(&self.config, &servers);
+            let read = runtime.block_on(register.load(&self.tables));
+            let erased = read.map_err(|error| Error::Failed(error.into()))?.erased;
             let dead = |again: &Again| self.config.dead_letter.topic_for(&again.source.topic);
             let letters = Letters::read(&self.config.kafka, &all.iter().map(dead).collect::<BTreeSet<_>>())?;
             let total = all.iter().map(Again::offsets).sum();
-            let mut reader =
-                Reader { source: &self, client: &client, runtime: &runtime, replay: &replay, done: 0, total };
+            let mut reader = Reader {
+                source: &self,
+                client: &client,
+                runtime: &runtime,
+                replay: &replay,
+                erased,
+                done: 0,
+                total,
+            };
             if runtime.block_on(client.is_running(QUERY_PREFIX))? {
                 let text = "rows of another replay are still on their way\nhint: wait until it has ended";
                 return Err(Error::Locked(anyhow::Error::msg(text)));
             }
             let result = all.iter().map(|again| reader.read(again, &letters)).collect();
             runtime.block_on(client.clone().close());
+            runtime.block_on(servers.close());
             result
         })
         .await
@@ -241,6 +258,7 @@ struct Reader<'a> {
     client: &'a Client,
     runtime: &'a Handle,
     replay: &'a Replay,
+    erased: Arc<Erased>,
     done: u64,
     total: u64,
 }
@@ -261,6 +279,7 @@ impl Reader<'_> {
         let config = &self.source.config;
         let failed = |source| audit::Error::Decode { table: again.table.name.clone(), source };
         let mut decoder = Decoder::new(Arc::clone(&again.table), &config.decode).map_err(failed)?;
+        decoder.leave_out(&self.erased);
         let mut columns = decoder.columns();
         let range = OffsetRange { first: again.start, next: again.range.next };
         let stretch = Stretch { partition: again.source.partition, range };
@@ -279,7 +298,9 @@ impl Reader<'_> {
             }
             let now_ms = record.timestamp_ms.unwrap_or_else(|| chrono::Utc::now().timestamp_millis());
             // What is rejected today was a row then, or a letter that is gone: neither can be made a row of.
-            if matches!(decoder.decode(&record, now_ms, &mut columns), Verdict::Decoded) {
+            if matches!(decoder.decode(&record, now_ms, &mut columns), Verdict::Decoded)
+                && !decoder.takes_back(&mut columns, || envelope::published_ms(&message.to_owned()))
+            {
                 told.rows += 1;
             }
             if BATCH_BYTES_MAX <= columns.bytes() {
