@@ -557,7 +557,6 @@ fn the_routes_do_the_same_by_the_same_words() {
         let database = config.text("clickhouse.database").to_owned();
         with_backups(config, &Servers::shared().clickhouse, &database)
             .set("admin.backup.policies", json!({ "daily": { "tables": ["t"], "verify": "files" } }))
-            .set("admin.schedules", json!([{ "name": "nightly", "what": "backup run daily", "every": "1d" }]))
     });
     let bench = &admin.bench;
     bench.sql("CREATE TABLE DB.t (p UInt8, s String) ENGINE = MergeTree PARTITION BY p ORDER BY p");
@@ -621,12 +620,6 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!((seen(&trail, "backup.create", "done"), seen(&trail, "backup.create", "refused")), (2, 1));
     assert_eq!((seen(&trail, "backup.restore", "done"), seen(&trail, "backup.show", "done")), (1, 2));
     let _removed = std::fs::remove_dir_all(place(&bench.ch, &bench.database.name));
-
-    // And by a schedule, whoever may do it by hand.
-    assert_eq!(post("/v1/schedules/nightly/run", &admin.token("operator"), Value::Null).status, 403);
-    let scheduled = admin.job("/v1/schedules/nightly/run", &token, &Value::Null);
-    assert_eq!((&scheduled["state"], &scheduled["schedule"]), (&json!("done"), &json!("nightly")), "{scheduled}");
-    assert_eq!(scheduled["result"]["backup"]["manifest"]["policy"], "daily", "{scheduled}");
 }
 
 #[test]
@@ -663,4 +656,26 @@ fn what_could_not_be_read_again_exactly_is_refused_before_anything_is_restored()
     let (code, log) = vault.bench.call(&["backup", "create", "t"]);
     assert!(code == Some(4) && log.contains("--without-offsets"), "{code:?} {log}");
     vault.create(&["t", "--without-offsets"]);
+}
+
+#[test]
+fn a_policy_is_carried_out_by_schedule_for_whoever_may_do_it_by_hand() {
+    let admin = Admin::start_with(|config| {
+        let database = config.text("clickhouse.database").to_owned();
+        with_backups(config, &Servers::shared().clickhouse, &database)
+            .set("admin.backup.policies", json!({ "daily": { "tables": ["t"], "verify": "files" } }))
+            .set("admin.schedules", json!([{ "name": "nightly", "what": "backup run daily", "every": "1d" }]))
+    });
+    admin.bench.sql("CREATE TABLE DB.t (n UInt64) ENGINE = MergeTree ORDER BY n");
+    admin.bench.sql("INSERT INTO DB.t SELECT number FROM numbers(100)");
+    let run = "/v1/schedules/nightly/run";
+    assert_eq!(admin.ask("POST", run, &admin.token("operator"), &Value::Null).status, 403, "it may prune");
+    let token = admin.token("data_admin");
+    let tried = json_of(&admin.ask("POST", &format!("{run}?dry_run=true"), &token, &Value::Null));
+    assert_eq!(tried["tables"], json!(["t"]), "{tried}");
+    let job = admin.job(run, &token, &Value::Null);
+    assert_eq!((&job["state"], &job["schedule"]), (&json!("done"), &json!("nightly")), "{job}");
+    let backups = &admin.get("/v1/backups?policy=daily", &token)["backups"];
+    assert_eq!(backups.as_array().unwrap().len(), 1, "{backups}");
+    assert_eq!(backups[0]["id"], job["result"]["backup"]["id"]);
 }

@@ -142,7 +142,7 @@ impl Source {
             };
             let register = register(&self.config, &servers);
             let read = runtime.block_on(register.load(&self.tables));
-            let erased = read.map_err(|error| Error::Failed(error.into()))?.erased;
+            let erased = read.map_err(|error| Error::Failed(error.into()))?.unwrap_or_default().erased;
             let dead = |again: &Again| self.config.dead_letter.topic_for(&again.source.topic);
             let letters = Letters::read(&self.config.kafka, &all.iter().map(dead).collect::<BTreeSet<_>>())?;
             let total = all.iter().map(Again::offsets).sum();
