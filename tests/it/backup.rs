@@ -581,8 +581,8 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!(admin.get(&format!("/v1/backups/{id}"), &viewer)["state"], "done");
     let at = |verb: &str| format!("/v1/backups/{id}/{verb}");
     assert_eq!(admin.job(&at("verify"), &token, &json!({}))["result"]["level"], "restore");
-    assert_eq!(post(&at("verify"), &token, json!({ "percent": 101 })).status, 400);
-    assert_eq!(post(&at("restore"), &token, json!({ "until": "yesterday" })).status, 400);
+    assert_eq!(post(&at("verify"), &token, json!({ "percent": 101 })).status, 422);
+    assert_eq!(post(&at("restore"), &token, json!({ "until": "yesterday" })).status, 422);
     let over = post(&format!("{}?dry_run=true", at("restore")), &token, json!({}));
     assert_eq!(
         (over.status, json_of(&over)["type"].as_str().unwrap().ends_with("not_empty")),
@@ -609,7 +609,7 @@ fn the_routes_do_the_same_by_the_same_words() {
     assert_eq!(post(&at("release"), &token, json!({ "reason": "settled" })).status, 200);
     assert_eq!(post(&at("replay?dry_run=true"), &token, json!({})).status, 422, "no topic fills it");
     let plan = admin.get("/v1/backups/prune?policy=daily", &viewer);
-    assert_eq!(post("/v1/backups/prune", &token, json!({ "policy": "daily" })).status, 400);
+    assert_eq!(post("/v1/backups/prune", &token, json!({ "policy": "daily" })).status, 422);
     let pruned = admin.job("/v1/backups/prune", &token, &json!({ "policy": "daily", "plan": plan["hash"] }));
     assert_eq!((&pruned["state"], &pruned["result"]["deleted"]), (&json!("done"), &json!([])), "{pruned}");
     assert_eq!(admin.job("/v1/backups/scan", &token, &Value::Null)["result"]["found"], json!([]));

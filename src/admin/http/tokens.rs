@@ -89,7 +89,7 @@ pub async fn revoke(surface: &Surface, asked: &Asked) -> Result<Answer, Problem>
         None => now + surface.access.life_max(),
         Some(Ok(until)) => until.with_timezone(&Utc),
         Some(Err(_)) => {
-            return Err(Problem::bad("until is no time\nhint: write it as 2026-12-31T12:00:00Z"));
+            return Err(Problem::unfit("until is no time\nhint: write it as 2026-12-31T12:00:00Z"));
         }
     };
     let list = revocations(surface)?;
@@ -109,7 +109,7 @@ pub async fn revoked(surface: &Surface, _: &Asked) -> Result<Answer, Problem> {
 }
 
 fn revocations(surface: &Surface) -> Result<&Revocations, Problem> {
-    surface.access.revocations().ok_or_else(|| Problem::bad("tokens cannot be taken back here"))
+    surface.access.revocations().ok_or_else(|| Problem::unfit("tokens cannot be taken back here"))
 }
 
 pub fn myself(asked: &Asked) -> Result<Answer, Problem> {

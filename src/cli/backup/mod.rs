@@ -116,7 +116,7 @@ pub struct RestoreArgs {
     #[arg(long = "as", value_name = "NAME")]
     rename: Option<String>,
     /// Reads again only what was published before: a day in UTC, or a time with its zone
-    #[arg(long, value_name = "TIME", value_parser = crate::admin::lifecycle::moment)]
+    #[arg(long, value_name = "TIME", value_parser = crate::app::lifecycle::moment)]
     until: Option<DateTime<Utc>>,
     /// Says what would be done and does nothing
     #[arg(long)]
@@ -193,7 +193,7 @@ pub enum BackupCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
         /// When it ends by itself: a day in UTC, or a time with its zone
-        #[arg(long, value_name = "TIME", value_parser = crate::admin::lifecycle::moment)]
+        #[arg(long, value_name = "TIME", value_parser = crate::app::lifecycle::moment)]
         until: Option<DateTime<Utc>>,
     },
     /// Lets it go

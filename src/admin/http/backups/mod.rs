@@ -112,7 +112,7 @@ pub async fn act(surface: &Arc<Surface>, asked: &Asked, what: Does) -> Result<An
         Does::Verify => {
             let verify: Verify = asked.body()?;
             if verify.percent > 100 {
-                return Err(Problem::bad("percent is more than 100"));
+                return Err(Problem::unfit("percent is more than 100"));
             }
             if asked.is_dry_run()? {
                 return Answer::new(&own.show_one(&id).await?);
@@ -168,7 +168,7 @@ async fn keep(surface: &Arc<Surface>, asked: &Asked, own: Backups, what: Does) -
                 return Answer::new(&own.plan_prune(policy.as_deref()).await?);
             }
             let plan = plan.ok_or_else(|| {
-                Problem::bad("plan is missing\nhint: look at GET /v1/backups/prune, and name its hash")
+                Problem::unfit("plan is missing\nhint: look at GET /v1/backups/prune, and name its hash")
             })?;
             run(surface, asked, async move |backups: Backups| {
                 Ok(backups.prune(policy.as_deref(), &plan).await?)
@@ -242,7 +242,7 @@ impl From<Error> for Problem {
             E::Nothing(_) | E::NoBase(_) | E::Broken { .. } | E::NoTable { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "backup")
             }
-            E::Unreachable | E::NoLine | E::Zone(_) => (StatusCode::NOT_IMPLEMENTED, "not_set"),
+            E::Unreachable | E::NoLine | E::Zone(_) => (StatusCode::CONFLICT, "not_set"),
             E::Server { .. } | E::Lost(_) | E::Late(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
             E::Line(Refusal::WrongUse(_)) => (StatusCode::CONFLICT, "line"),
             E::Line(Refusal::Unreachable(_)) => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
