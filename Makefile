@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm it fuzz lint fmt servers stop status bench bench-line bench-guard chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -14,7 +14,7 @@ SHORT_FAULTS := member_kill,member_zombie,member_leave,server_kill,server_freeze
 CHAOS_OPTIONS := SEEDS MODE ENGINE FAULT SECONDS BROKERS SELFTEST KEEP PLAN LIST
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing on Debian, fetch the development servers (1 min the first time).
 	@dev/setup
@@ -30,6 +30,7 @@ test: lint build ## Every test, those against real servers too (37 min from a fr
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
 	dev/bench-guard
+	dev/schemathesis
 	dev/setup-helm
 	dev/test-helm
 
@@ -45,6 +46,9 @@ it: setup ## Integration tests whose name contains T, with servers: make it T=na
 
 fuzz: setup ## Look for inputs that break a target: make fuzz TARGET=decoder|table|config|ledger SECONDS=60
 	@dev/fuzz $(or $(TARGET),decoder) $(or $(SECONDS),60)
+
+schemathesis: build ## Try the REST interface by its own description, with 2,000 requests and more (1 min): docs/testing.md.
+	@dev/schemathesis
 
 lint: setup ## Formatting and clippy, warnings denied, where the toolchain has them.
 	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; \
@@ -75,6 +79,9 @@ bench-line: build ## The whole line over a prepared topic: rows/s, MB/s, CPU per
 
 bench-guard: build ## Fail when an event has become clearly dearer, by ratios within one short run (1 min).
 	@dev/bench-guard
+
+bench-clients: build ## The line with and without 100 clients of the admin interface, in turn (5 min): at most 5 % apart.
+	@dev/bench-clients
 
 chaos: build ## Break everything and count: SEEDS=1..5 MODE=exactly_once ENGINE=plain FAULT=a,b (docs/chaos.md).
 	cargo test $(CARGO_FLAGS) --test chaos -- $(foreach name,$(CHAOS_OPTIONS),$(if $($(name)),$(name)=$($(name))))

@@ -122,8 +122,11 @@ def a_budget_that_batches_and_prefetch_do_not_fit_is_refused() -> None:
 
 
 def pods_fit_the_restricted_profile() -> None:
-    for base in ("minimal", "full"):
-        spec = pod(base=base)["spec"]
+    specs = [pod(base=base)["spec"] for base in ("minimal", "full")]
+    beside = [o for o in render(base="admin") if o["kind"] == "Job" or o["metadata"]["name"] == "penstock-admin"]
+    specs += [o["spec"]["template"]["spec"] for o in beside if o["kind"] in ("Job", "Deployment")]
+    same(len(specs), 4)
+    for spec in specs:
         same(spec["securityContext"]["runAsNonRoot"], True)
         same(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
         same(spec["automountServiceAccountToken"], False)
@@ -279,6 +282,60 @@ def everything_selects_the_pods_of_this_release_alone() -> None:
         same(selector.items() <= labels.items(), True)
     test = objects.of("Pod")["metadata"]["labels"]
     same(selectors[0].items() <= test.items(), False)
+
+
+def nothing_of_the_line_selects_pods_of_admin_or_migrations() -> None:
+    objects = render(base="admin")
+    line = objects.of("Deployment", "penstock")["spec"]["selector"]["matchLabels"]
+    admin = objects.of("Deployment", "penstock-admin")
+    job = next(o for o in objects if o["kind"] == "Job")
+    for pods in (admin["spec"]["template"], job["spec"]["template"]):
+        same(line.items() <= pods["metadata"]["labels"].items(), False)
+    own = admin["spec"]["selector"]["matchLabels"]
+    same(own.items() <= admin["spec"]["template"]["metadata"]["labels"].items(), True)
+    for kind in ("PodMonitor", "NetworkPolicy"):
+        found = objects.of(kind, "penstock-admin")["spec"]
+        same(found.get("selector", found.get("podSelector"))["matchLabels"], own)
+    same(objects.of("Service", "penstock-admin")["spec"]["selector"], own)
+    relabeling = objects.of("PodMonitor", "penstock-admin")["spec"]["podMetricsEndpoints"][0]["relabelings"][0]
+    same(relabeling["replacement"], "ingest/penstock-admin")
+
+
+def the_admin_process_has_its_keys_and_a_trail_that_stays() -> None:
+    objects = render(base="admin")
+    spec = objects.of("Deployment", "penstock-admin")["spec"]
+    same((spec["strategy"], spec["replicas"]), ({"type": "Recreate"}, 1))
+    container = spec["template"]["spec"]["containers"][0]
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+    same(container["args"], ["admin"])
+    for name, wanted in (
+        ("PENSTOCK__ADMIN__LISTEN", "0.0.0.0:9480"),
+        ("PENSTOCK__ADMIN__ACCESS__KEY_FILE", "/etc/penstock/secrets/admin/token-key"),
+        ("PENSTOCK__ADMIN__AUDIT__FILE", "/var/lib/penstock/audit/trail.jsonl"),
+        ("PENSTOCK__ADMIN__TLS__CERT_FILE", "/etc/penstock/secrets/admin-tls/tls.crt"),
+        ("PENSTOCK__MIGRATIONS__PATH", "/etc/penstock/migrations"),
+    ):
+        same((name, variables.get(name)), (name, wanted))
+    mounts = {mount["name"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
+    same([name for name, read_only in mounts.items() if not read_only], ["audit"])
+    same(set(mounts) <= {volume["name"] for volume in spec["template"]["spec"]["volumes"]}, True)
+    claim = objects.of("PersistentVolumeClaim")
+    same(claim["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
+    same(claim["spec"]["resources"]["requests"]["storage"], "2Gi")
+    own = render({"admin": {"audit": {"existingClaim": "trail"}}}, base="admin")
+    same(own.has("PersistentVolumeClaim"), False)
+
+
+def a_job_of_migrations_is_another_one_when_what_it_would_run_changes() -> None:
+    def name(values: dict) -> str:
+        return next(o for o in render(values, base="admin") if o["kind"] == "Job")["metadata"]["name"]
+
+    plain = name({})
+    same(plain, name({"replicaCount": 9}))
+    differ(plain, name({"migrations": {"files": {"V2__more.sql": "SELECT 1;"}}}))
+    differ(plain, name({"image": {"tag": "9"}}))
+    differ(plain, name({"config": {"clickhouse": {"database": "other"}}}))
+    same(any(o["kind"] == "Job" for o in render({"migrations": {"job": {"enabled": False}}}, base="admin")), False)
 
 
 def a_label_of_the_user_cannot_break_the_selector() -> None:

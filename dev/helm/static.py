@@ -158,19 +158,21 @@ def config(options: argparse.Namespace) -> Iterator[Check]:
     for values in chart.scenarios():
         objects = chart.render(base=values.name.removesuffix("-values.yaml"))
         if any(o["kind"] == "ConfigMap" and "penstock.yaml" in o["data"] for o in objects):
-            yield values.name, lambda objects=objects: check_config(options.penstock, objects)
+            for deployment in [o for o in objects if o["kind"] == "Deployment"]:
+                name = f"{values.name}, {deployment['metadata']['name']}"
+                yield name, lambda objects=objects, one=deployment: check_config(options.penstock, objects, one)
     yield "the example of docs", lambda: check_example()
 
 
-def check_config(penstock: Path, objects: chart.Objects) -> None:
+def check_config(penstock: Path, objects: chart.Objects, deployment: dict) -> None:
     maps = [o for o in objects if o["kind"] == "ConfigMap" and "penstock.yaml" in o["data"]]
     with tempfile.TemporaryDirectory() as folder:
         secret = Path(folder) / "secret"
-        secret.write_text("hunter2")
+        secret.write_text("hunter2 " * 8)
         file = Path(folder) / "penstock.yaml"
         file.write_text(maps[0]["data"]["penstock.yaml"])
         environment = {"PENSTOCK_CONFIG": str(file)}
-        for variable in container(objects)["env"]:
+        for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]:
             if variable["name"].startswith("PENSTOCK__"):
                 value = variable.get("value", "hunter2")
                 environment[variable["name"]] = str(secret) if value.startswith("/etc/penstock/secrets") else value
@@ -185,7 +187,8 @@ def check_example() -> None:
     """docs/penstock.example.yaml is taken as `config`, but for what the chart sets itself."""
     example = yaml.safe_load((chart.ROOT / "docs" / "penstock.example.yaml").read_text())
     values = copy.deepcopy(example)
-    for section, key in (("telemetry", "listen"), ("tables", "path"), ("shutdown", "drain"), ("memory", "budget")):
+    set_by_the_chart = ("telemetry.listen", "tables.path", "shutdown.drain", "memory.budget", "admin.listen", "migrations.path")
+    for section, key in (setting.split(".") for setting in set_by_the_chart):
         values[section].pop(key)
     chart.render({"config": values})
 

@@ -33,11 +33,15 @@ volumes:
   {{- include "penstock.volumes" . | nindent 2 }}
 {{- end -}}
 
-{{- define "penstock.containerBasics" -}}
+{{- define "penstock.containerHead" -}}
 image: {{ include "penstock.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   {{- toYaml .Values.containerSecurityContext | nindent 2 }}
+{{- end -}}
+
+{{- define "penstock.containerBasics" -}}
+{{ include "penstock.containerHead" . }}
 env:
   {{- include "penstock.env" . | nindent 2 }}
 {{- with .Values.extraEnvFrom }}

@@ -170,9 +170,48 @@ networkPolicy.{{ $side }}.ports: are needed with existingConfig, which the chart
 {{- end }}
 {{- end }}
 
+{{- define "penstock.faults.admin" }}
+{{- $config := default dict .Values.config }}
+{{- with .Values.admin }}
+{{- if .enabled }}
+{{- if not .existingSecret.name }}
+admin.existingSecret.name: a Secret with the keys `{{ .existingSecret.tokenKey }}` and `{{ .existingSecret.auditKey }}` is needed
+{{- end }}
+{{- if and (gt (int64 .replicaCount) 1) (not .audit.existingClaim) (not (has "ReadWriteMany" .audit.accessModes)) }}
+admin.replicaCount: more than one pod needs admin.audit.accessModes [ReadWriteMany], or an admin.audit.existingClaim that has it
+{{- end }}
+{{- if eq (int64 .port) (int64 $.Values.metrics.port) }}
+admin.port: is metrics.port as well
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $set := dict "listen" "admin.port and admin.bindAddress" "tls" "admin.tls" }}
+{{- range $key, $instead := $set }}
+{{- if dig "admin" $key "" $config }}
+config.admin.{{ $key }}: the chart sets it; use {{ $instead }}
+{{- end }}
+{{- end }}
+{{- range list (list "audit" "file") (list "audit" "key_file") (list "access" "key_file") }}
+{{- if dig "admin" (first .) (last .) "" $config }}
+config.admin.{{ join "." . }}: the chart sets it; use admin.existingSecret and admin.audit
+{{- end }}
+{{- end }}
+{{- if dig "migrations" "path" "" $config }}
+config.migrations.path: the chart sets it; use migrations.files or migrations.existingConfigMap
+{{- end }}
+{{- with .Values.migrations }}
+{{- if and .files .existingConfigMap }}
+migrations.existingConfigMap: `migrations.files` is set as well; keep one of them
+{{- end }}
+{{- if and .job.enabled (not (or .files .existingConfigMap)) }}
+migrations.job.enabled: there are no files; set migrations.files or migrations.existingConfigMap
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "penstock.refuse" -}}
 {{- $faults := "" -}}
-{{- range list "addresses" "elsewhere" "security" "tables" "times" "memory" "scaling" "around" -}}
+{{- range list "addresses" "elsewhere" "security" "tables" "times" "memory" "scaling" "around" "admin" -}}
 {{- $faults = print $faults (include (printf "penstock.faults.%s" .) $) -}}
 {{- end -}}
 {{- if trim $faults -}}

@@ -33,6 +33,8 @@ pub enum Permission {
     AuditRead,
     /// Make tokens for others, with any role.
     TokenIssue,
+    /// See how large tables are, what is planned for their age, and what is held.
+    TableRead,
     /// Merge and write parts again, and measure codecs in a scratch table.
     TableCare,
     /// Set rules of age on tables, and delete what is over.
@@ -41,10 +43,32 @@ pub enum Permission {
     LegalHold,
     /// Delete the rows of a subject.
     Erase,
+    /// See the records of erasures.
+    ErasureRead,
+    /// See which keys the ring has, without their bytes, and what needs them.
+    KeyRead,
+    /// Make, rotate and destroy keys of the ring, and write again what is encrypted with them.
+    KeyChange,
+    /// See schedules, and what came of their runs.
+    ScheduleRead,
+    /// Have a schedule run at another time; what it does wants its own rights.
+    ScheduleRun,
+    /// See how the servers and the admin process are.
+    HealthRead,
+    /// Take tokens back, and see which were.
+    TokenRevoke,
+    /// See which backups there are and what is in them.
+    BackupRead,
+    /// Make backups, verify and keep them.
+    BackupCreate,
+    /// Bring backups back, and read topics again for what came after them.
+    BackupRestore,
+    /// Delete backups, by the rules of a policy or not, and let those go that are kept.
+    BackupDelete,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 14] = [
+    pub const ALL: [Permission; 26] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -55,10 +79,22 @@ impl Permission {
         Permission::JobCancel,
         Permission::AuditRead,
         Permission::TokenIssue,
+        Permission::TableRead,
         Permission::TableCare,
         Permission::Lifecycle,
         Permission::LegalHold,
         Permission::Erase,
+        Permission::ErasureRead,
+        Permission::KeyRead,
+        Permission::KeyChange,
+        Permission::ScheduleRead,
+        Permission::ScheduleRun,
+        Permission::HealthRead,
+        Permission::TokenRevoke,
+        Permission::BackupRead,
+        Permission::BackupCreate,
+        Permission::BackupRestore,
+        Permission::BackupDelete,
     ];
 
     pub fn name(self) -> &'static str {
@@ -73,10 +109,22 @@ impl Permission {
             Permission::JobCancel => "job_cancel",
             Permission::AuditRead => "audit_read",
             Permission::TokenIssue => "token_issue",
+            Permission::TableRead => "table_read",
             Permission::TableCare => "table_care",
             Permission::Lifecycle => "lifecycle",
             Permission::LegalHold => "legal_hold",
             Permission::Erase => "erase",
+            Permission::ErasureRead => "erasure_read",
+            Permission::KeyRead => "key_read",
+            Permission::KeyChange => "key_change",
+            Permission::ScheduleRead => "schedule_read",
+            Permission::ScheduleRun => "schedule_run",
+            Permission::HealthRead => "health_read",
+            Permission::TokenRevoke => "token_revoke",
+            Permission::BackupRead => "backup_read",
+            Permission::BackupCreate => "backup_create",
+            Permission::BackupRestore => "backup_restore",
+            Permission::BackupDelete => "backup_delete",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{access, audit, jobs};
+use super::{access, audit, backup, jobs, schedule, watch};
 use crate::units::{ByteSize, Span};
 
 /// The admin process: `penstock admin`, `penstock token` and `penstock audit`.
@@ -25,6 +25,14 @@ pub struct Config {
     pub audit: audit::Config,
     /// What takes longer than a request.
     pub jobs: jobs::Config,
+    /// What is done again and again, once in the whole fleet.
+    pub schedules: Vec<schedule::Config>,
+    /// Which of several admin processes does what is scheduled: one, chosen by a consumer group of their own.
+    pub leader: schedule::Leader,
+    /// Looking at servers and at the process itself, again and again.
+    pub health: watch::Config,
+    /// Backups of tables: `penstock backup`. The server itself writes and reads them.
+    pub backup: backup::Config,
     /// Largest body of a request.
     pub body_bytes_max: ByteSize,
     /// Longest time for a request, its body included; what takes longer is a job.
@@ -52,6 +60,10 @@ impl Default for Config {
             access: access::Config::default(),
             audit: audit::Config::default(),
             jobs: jobs::Config::default(),
+            schedules: Vec::new(),
+            leader: schedule::Leader::default(),
+            health: watch::Config::default(),
+            backup: backup::Config::default(),
             body_bytes_max: ByteSize(64 << 10),
             request_timeout: Span::secs(30),
             connections_max: 128,

@@ -3,20 +3,27 @@
 //! Refuses to change anything outside of a command. Statements go out once, under an id of their own, and what a
 //! server prints is read by place and never trusted to be there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::audit::{Place, Trail};
 use super::command::{self, Actor, Command, Permission};
 use super::migrate;
+use super::migrate::lock::Lock;
 use crate::clickhouse::{self, Client, Once, Params, quote_identifier};
 
 /// How often a statement that runs is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// What a merge writes may be this much more than what it reads, in hundredths.
 const SPARE_PERCENT: u64 = 10;
+
+/// Of one endpoint's answer, where all are asked.
+const ANSWER_BYTES_MAX: u64 = 32 << 20;
 
 /// Free bytes on the disks of the table's storage policy; plenty where it has none.
 pub const FREE_BYTES: &str = "SELECT if(count() = 0, toUInt64(-1), max(unreserved_space)) FROM system.disks \
@@ -41,6 +48,12 @@ pub enum Error {
         "{table} needs {needed} bytes free for what is written again, and {free} are\nhint: free some, take one partition at a time, or go on with `--skip-disk-check`"
     )]
     Disk { table: TableName, needed: u64, free: u64 },
+    #[error(transparent)]
+    Lock(#[from] Box<migrate::Error>),
+    #[error(
+        "it was asked to end before `{0}`\nhint: what was done before stays done; ask for the rest when it is wanted"
+    )]
+    Cancelled(String),
     #[error(
         "the server answered something else than was asked for: {0}\nhint: check that the address is that of a ClickHouse server"
     )]
@@ -48,7 +61,7 @@ pub enum Error {
 }
 
 /// A table within its database.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, JsonSchema)]
 pub struct TableName {
     pub database: String,
     pub name: String,
@@ -111,20 +124,27 @@ pub struct Progress {
 }
 
 /// Told of progress as it is seen.
-pub type Observer = std::sync::Arc<dyn Fn(&Progress) + Send + Sync>;
+pub type Observer = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// One server, the trail, and who asks.
+#[derive(Clone)]
 pub struct Desk {
     pub client: Client,
+    /// Of every endpoint, for what must be known of all.
+    all: Client,
     pub host: String,
     /// Of tables that are named without one.
     pub database: String,
     actor: Actor,
     trail: Trail,
     observer: Observer,
+    stop: CancellationToken,
+    /// Without which no statement goes out, where there is one.
+    lock: Option<Arc<Lock>>,
 }
 
 /// What a [`Desk`] is made of.
+#[derive(Clone)]
 pub struct Setup<'a> {
     pub clickhouse: &'a clickhouse::Config,
     pub migrations: &'a migrate::Config,
@@ -143,21 +163,46 @@ impl Desk {
     /// A configuration that cannot work, or an endpoint that is not in it.
     pub fn new(setup: Setup<'_>) -> Result<Desk, Error> {
         let Setup { clickhouse, migrations, actor, places, endpoint, observer } = setup;
-        let (mut names, mut found) = (Vec::new(), None);
-        for address in &clickhouse.endpoints {
-            let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
-            let host = authority.split('/').next().unwrap_or_default().to_owned();
-            if found.is_none() && endpoint.as_ref().is_none_or(|wanted| *wanted == host) {
-                let config = clickhouse::Config { endpoints: vec![address.clone()], ..clickhouse.clone() };
-                found = Some((Client::new(&config)?, host.clone()));
-            }
-            names.push(host);
-        }
-        let no_endpoint = || Error::NoEndpoint(endpoint.clone().unwrap_or_default(), names.join(", "));
-        let (client, host) = found.ok_or_else(no_endpoint)?;
+        let hosts = hosts(clickhouse);
+        let is_wanted = |host: &String| endpoint.as_ref().is_none_or(|wanted| wanted == host);
+        let found = clickhouse.endpoints.iter().zip(&hosts).find(|(_, host)| is_wanted(host));
+        let no_endpoint = || Error::NoEndpoint(endpoint.clone().unwrap_or_default(), hosts.join(", "));
+        let (address, host) = found.ok_or_else(no_endpoint)?;
+        let config = clickhouse::Config { endpoints: vec![address.clone()], ..clickhouse.clone() };
+        let (client, host, all) = (Client::new(&config)?, host.clone(), Client::new(clickhouse)?);
         let database = clickhouse.database.clone();
         let trail = migrate::trail(places, client.clone(), &database, migrations);
-        Ok(Desk { client, host, database, actor, trail, observer })
+        Ok(Desk {
+            client,
+            all,
+            host,
+            database,
+            actor,
+            trail,
+            observer,
+            stop: CancellationToken::new(),
+            lock: None,
+        })
+    }
+
+    /// Tells of progress, and ends before the next statement once it is to stop.
+    pub fn observed(self, observer: Observer, stop: CancellationToken) -> Desk {
+        Desk { observer, stop, ..self }
+    }
+
+    /// The same for somebody else, over the same connections.
+    pub fn acting(&self, actor: Actor) -> Desk {
+        Desk { actor, ..self.clone() }
+    }
+
+    /// The same under a lock: statements go out while it is held, under ids that tell whose they are.
+    pub fn under(&self, lock: Arc<Lock>) -> Desk {
+        Desk { lock: Some(lock), ..self.clone() }
+    }
+
+    /// Cancelled when its work is to end.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
     }
 
     pub fn actor(&self) -> &Actor {
@@ -171,6 +216,15 @@ impl Desk {
 
     pub async fn rows(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         Ok(self.client.query(sql, params).await?.rows.into_iter().map(Row).collect())
+    }
+
+    /// The rows of every endpoint, each of which must answer; a table that is not there has none.
+    pub async fn rows_everywhere(&self, sql: &str) -> Result<Vec<Row>, Error> {
+        let mut all = Vec::new();
+        for answer in self.all.query_everywhere(sql, &[], ANSWER_BYTES_MAX).await? {
+            all.extend(answer?.into_iter().map(Row));
+        }
+        Ok(all)
     }
 
     /// The only row.
@@ -215,9 +269,17 @@ impl Desk {
         settings: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<(), Error> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Cancelled(sql.to_owned()));
+        }
         let all: Vec<(String, String)> =
             [("alter_sync", "2"), ("mutations_sync", "2")].iter().chain(settings).map(owned).collect();
-        let query_id = format!("penstock-{}", uuid::Uuid::new_v4());
+        let mut query_id = "penstock-".to_owned();
+        if let Some(lock) = &self.lock {
+            lock.check().map_err(Box::new)?;
+            query_id = lock.query_prefix();
+        }
+        query_id += &uuid::Uuid::new_v4().to_string();
         let once = Once { sql, params, query_id: &query_id, settings: &all, timeout };
         let work = self.client.execute_once(once);
         tokio::pin!(work);
@@ -277,9 +339,27 @@ impl Desk {
     }
 }
 
+/// Host and port of every endpoint.
+pub fn hosts(clickhouse: &clickhouse::Config) -> Vec<String> {
+    let host = |address: &String| {
+        let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+        authority.split('/').next().unwrap_or_default().to_owned()
+    };
+    clickhouse.endpoints.iter().map(host).collect()
+}
+
 fn room(table: &TableName, bytes: u64, free: u64) -> Result<(), Error> {
     let needed = bytes.saturating_add(bytes / 100 * SPARE_PERCENT);
     if needed > free { Err(Error::Disk { table: table.clone(), needed, free }) } else { Ok(()) }
+}
+
+impl From<migrate::Error> for Error {
+    fn from(error: migrate::Error) -> Self {
+        match error {
+            migrate::Error::ClickHouse(error) => error.into(),
+            error => Box::new(error).into(),
+        }
+    }
 }
 
 fn owned((name, value): &(&str, &str)) -> (String, String) {

@@ -5,10 +5,13 @@
 
 pub mod access;
 pub mod audit;
+pub mod backup;
 pub mod care;
 pub mod command;
 mod config;
+pub mod crypt;
 pub mod desk;
+pub mod desks;
 pub mod erase;
 pub mod http;
 pub mod jobs;
@@ -16,5 +19,7 @@ pub mod key;
 pub mod lifecycle;
 pub mod migrate;
 mod rows;
+pub mod schedule;
+pub mod watch;
 
 pub use config::Config;

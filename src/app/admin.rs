@@ -3,23 +3,34 @@
 //! Refuses to start without keys and without a trail: what cannot be authorised and written down is not served.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::crypt::vault;
+use super::desk::place_of_files;
 use super::run::stop_on_signals;
-use super::{Error, runtime};
+use super::{Error, fleet, runtime};
 use crate::admin::access::{self, Access};
 use crate::admin::audit::{Chain, ChainError, Place, Trail};
 use crate::admin::command::{self, Actor, Command, Permission};
+use crate::admin::desk::{Desk, Setup as DeskSetup};
+use crate::admin::desks::Desks;
 use crate::admin::http::{self, Parts, Server};
-use crate::admin::migrate::{Migrator, Setup, Values};
+use crate::admin::schedule::{Scheduler, Schedules};
+use crate::admin::watch::Watch;
 use crate::config::{Config, Inputs, Loaded};
-use crate::faults::Faults;
+use crate::kafka::leader::Candidate;
 use crate::telemetry::health::{Health, State};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::{http as surface, logs};
+
+/// Looks and claims end by themselves within their time-outs.
+const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
+const BACKGROUND_END_MAX: Duration = Duration::from_secs(2);
 
 impl From<command::Error> for Error {
     fn from(error: command::Error) -> Self {
@@ -78,7 +89,10 @@ pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
     let telemetry = surface::Server::start(&config.telemetry.listen, health.clone())
         .map_err(|error| Error::WrongUse(error.into()))?;
     tracing::info!(listen = %telemetry.addr(), "metrics and health are served");
-    let result = runtime()?.block_on(until_stopped(inputs, config, &health));
+    let runtime = runtime()?;
+    let result = runtime.block_on(until_stopped(inputs, config, &health));
+    // A look at brokers that hang would hold up the end.
+    runtime.shutdown_timeout(RUNTIME_END_MAX);
     health.set_state(State::Stopped, "stopped");
     telemetry.stop();
     result
@@ -87,29 +101,64 @@ pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
 async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Result<bool, Error> {
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    let access = Access::new(&config.admin.access)?;
+    let access = Access::new(&config.admin.access)?.looking_up(fleet::revocations(config)?);
     access.warm(Utc::now()).await;
     let chain = Arc::new(Chain::new(&config.admin.audit)?);
     let places = vec![Place::File(Arc::clone(&chain))];
     let trail = Trail::new(vec![Place::File(Arc::clone(&chain)), Place::Log]);
     let actor = local_actor(&inputs.environment);
-    let migrator = Migrator::new(Setup {
+    let setup = DeskSetup {
         clickhouse: &config.clickhouse,
-        config: &config.migrations,
+        migrations: &config.migrations,
         actor: actor.clone(),
-        values: Values::new(inputs.environment.clone()),
-        faults: Faults::new(&config.faults),
-        places,
-    })?;
-    let parts = Parts { config: config.admin.clone(), access, trail: trail.clone(), chain, migrator };
+        places: vec![Place::File(Arc::clone(&chain))],
+        endpoint: None,
+        observer: Arc::new(|_| {}),
+    };
+    let desks = Desks::new(&setup, place_of_files(config))?;
+    // Without a ring the routes of keys say so.
+    let vault = vault(config).ok();
+    let backups = super::backup::backups(config, Desk::new(setup)?)?;
+    // For the metrics alone, which a server that is away must not keep from starting.
+    if let Err(error) = backups.entries().await {
+        tracing::warn!(%error, "how the backups stand is not known yet");
+    }
+    let instance = actor.origin.clone();
+    let migrator = fleet::migrator(inputs, config, &actor, places)?;
+    let jobs = fleet::jobs(config, &instance)?;
+    let candidate = fleet::candidate(config)?;
+    let schedules = Arc::new(fleet::schedules(
+        config,
+        migrator.clone(),
+        Some(Arc::clone(&chain)),
+        (jobs.clone(), trail.clone(), &instance),
+    ));
+    let of_watch = (Some(health.clone()), instance.as_str());
+    let watch = Arc::new(fleet::watch(config, Some(Arc::clone(&chain)), candidate.clone(), of_watch)?);
+    let background = Background::start(config, &access, &watch, (&schedules, candidate)).await;
+    let parts = Parts {
+        config: config.admin.clone(),
+        access,
+        trail: trail.clone(),
+        chain,
+        migrator,
+        desks,
+        vault,
+        jobs,
+        schedules,
+        watch,
+        backups,
+    };
     let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
     // A trail that cannot be written is found out now, and not by the first command.
     let server =
-        command::run(&trail, &actor, own_command("admin.start", &config.admin.listen), start).await?;
+        Box::pin(command::run(&trail, &actor, own_command("admin.start", &config.admin.listen), start))
+            .await?;
     tracing::info!(listen = %server.addr(), encrypted = config.admin.tls.cert_file.is_some(), "the admin interface is served");
     health.set_state(State::Running, format!("serving the admin interface on {}", server.addr()));
     shutdown.cancelled().await;
     health.set_state(State::Draining, "waiting for jobs to stop");
+    background.stop().await;
     let stop = async { Ok::<bool, Error>(server.stop(config.shutdown.drain.0).await) };
     let drained = command::run(&trail, &actor, own_command("admin.stop", &config.admin.listen), stop).await?;
     if !drained {
@@ -118,6 +167,45 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         );
     }
     Ok(drained)
+}
+
+/// What goes on beside requests.
+struct Background {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    candidate: Option<Arc<Candidate>>,
+}
+
+impl Background {
+    async fn start(
+        config: &Config,
+        access: &Access,
+        watch: &Arc<Watch>,
+        (schedules, candidate): (&Arc<Schedules>, Option<Arc<Candidate>>),
+    ) -> Background {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        if let Some(list) = access.revocations().cloned() {
+            if let Err(error) = list.load(Utc::now()).await {
+                tracing::warn!(%error, "nobody is let in before the list of revoked tokens can be read");
+            }
+            tasks.spawn(list.watch(config.admin.access.revoked_refresh.0, stop.clone()));
+        }
+        tasks.spawn(Arc::clone(watch).run(stop.clone()));
+        if let Some(candidate) = candidate.clone() {
+            tasks.spawn(Scheduler::new(Arc::clone(schedules), candidate).run(stop.clone()));
+        }
+        tasks.close();
+        Background { stop, tasks, candidate }
+    }
+
+    /// Nothing more is begun, and another process may lead. A look that is under way is not waited for.
+    async fn stop(self) {
+        self.stop.cancel();
+        let _ = tokio::time::timeout(BACKGROUND_END_MAX, self.tasks.wait()).await;
+        if let Some(candidate) = self.candidate {
+            candidate.leave().await;
+        }
+    }
 }
 
 fn own_command(action: &'static str, listen: &str) -> Command {

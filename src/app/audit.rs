@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use super::generate::bar;
+use super::run::register;
 use super::{Error, connect, runtime, tables};
 use crate::audit::continuous::keeps_every_row;
 use crate::audit::ledger::Rules;
@@ -66,12 +67,15 @@ pub fn audit(config: &Config, options: &Options) -> Result<Report, Error> {
     let mut report = Report::new(config.delivery == Delivery::AtLeastOnce);
     let mut sources = plan(config, options, &runtime, &tables, &mut report.notes)?;
     let client = runtime.block_on(connect(config))?;
+    let erased = runtime.block_on(register(config, &client).load(&tables))?;
+    let erased = erased.map(|read| read.erased).unwrap_or_default();
     let letters = letters(config, &runtime, &mut sources, &mut report.notes)?;
     let all = sources.iter().flat_map(|source| &source.targets);
     let bar = bar(all.map(|target| target.range.next.0.abs_diff(target.range.first.0)).sum());
     for source in sources {
-        let decoder = Decoder::new(Arc::clone(&source.table), &config.decode)
+        let mut decoder = Decoder::new(Arc::clone(&source.table), &config.decode)
             .map_err(|error| audit::Error::Decode { table: source.table.name.clone(), source: error })?;
+        decoder.leave_out(&erased);
         let mut auditor = Auditor {
             kafka: &config.kafka,
             client: &client,

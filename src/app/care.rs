@@ -12,8 +12,8 @@ use crate::admin::command;
 use crate::config::{Inputs, Loaded};
 
 pub use crate::admin::care::{
-    Measured, Optimize, Optimized, Recompress, Recompressed, Report, Size, Sizes, SizesOf, Sort, Survey,
-    Targets,
+    Measured, Optimizations, Optimize, Optimized, Recompress, Recompressed, Recompressions, Report, Size,
+    Sizes, SizesOf, Sort, Survey, Targets,
 };
 
 impl From<care::Error> for Error {
@@ -56,11 +56,11 @@ impl Session {
         self.wait(self.care.compression(survey))
     }
 
-    pub fn optimize(&self, options: &Optimize) -> Result<Vec<Optimized>, Error> {
+    pub fn optimize(&self, options: &Optimize) -> Result<Optimizations, Error> {
         self.wait(self.care.optimize(options))
     }
 
-    pub fn recompress(&self, options: &Recompress) -> Result<(Vec<String>, Vec<Recompressed>), Error> {
+    pub fn recompress(&self, options: &Recompress) -> Result<Recompressions, Error> {
         self.wait(self.care.recompress(options))
     }
 }

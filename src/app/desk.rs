@@ -9,9 +9,10 @@ use tokio::runtime::Runtime;
 
 use super::admin::{local_actor, places};
 use super::progress::styled;
-use super::{Error, connect, runtime};
+use super::{Error, connect, runtime, tables};
 use crate::admin::desk::{self, Desk, Progress, Setup};
-use crate::config::{Inputs, Loaded};
+use crate::admin::desks::Files;
+use crate::config::{Config, Inputs, Loaded};
 use crate::telemetry::logs;
 
 impl From<desk::Error> for Error {
@@ -29,6 +30,22 @@ pub(super) struct Opened {
     pub desk: Desk,
     pub runtime: Runtime,
     pub bar: ProgressBar,
+}
+
+/// Where table files are; that they have no faults, and have every table that is named, is seen at once.
+pub(super) fn files(config: &Config) -> Result<Files, Error> {
+    tables::load(config)?;
+    Ok(place_of_files(config))
+}
+
+/// The same without a look.
+pub(super) fn place_of_files(config: &Config) -> Files {
+    Files {
+        path: config.tables.path.clone(),
+        only: config.tables.only.clone(),
+        lifecycle: config.lifecycle.clone(),
+        engine: config.migrations.engine.sql(),
+    }
 }
 
 pub(super) fn open(inputs: &Inputs, loaded: &Loaded, endpoint: Option<String>) -> Result<Opened, Error> {

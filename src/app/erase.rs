@@ -17,9 +17,10 @@ impl From<erase::Error> for Error {
         match error {
             E::Desk(error) => error.into(),
             E::Lifecycle(error) => error.into(),
-            error @ (E::NoTable(_) | E::Held { .. } | E::Command(command::Error::Forbidden { .. })) => {
-                Error::WrongUse(error.into())
-            }
+            error @ (E::NoTable(_)
+            | E::NoValue { .. }
+            | E::Held { .. }
+            | E::Command(command::Error::Forbidden { .. })) => Error::WrongUse(error.into()),
             error => Error::Failed(error.into()),
         }
     }
@@ -33,7 +34,7 @@ pub fn erase(
     dry_run: bool,
 ) -> Result<Erased, Error> {
     let (lifecycles, runtime, bar) = lifecycle::open(inputs, loaded, endpoint)?;
-    let eraser = Eraser::new(lifecycles, &loaded.config.lifecycle.erasures_table);
+    let eraser = Eraser::new(lifecycles);
     let work = async {
         match dry_run {
             true => eraser.count(&request.subject).await,

@@ -5,14 +5,15 @@
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
+use super::Error;
 use super::desk::{self, Opened};
-use super::{Error, tables};
 use crate::admin::command;
 use crate::admin::lifecycle::{self, Lifecycles};
 use crate::config::{Inputs, Loaded};
 
 pub use crate::admin::lifecycle::{
-    Expire, Hold, HoldRequest, Materialize, Materialized, Outcome, PartitionPlan, Plan, Released, TablePlan,
+    Expire, Hold, HoldRequest, Holds, Materializations, Materialize, Materialized, Outcomes, PartitionPlan,
+    Plan, Put, ReleaseRequest, Released, TablePlan, moment,
 };
 
 impl From<lifecycle::Error> for Error {
@@ -20,6 +21,7 @@ impl From<lifecycle::Error> for Error {
         use lifecycle::Error as E;
         match error {
             E::Desk(error) => error.into(),
+            error @ E::Locked { .. } => Error::Locked(error.into()),
             error @ (E::TooLarge { .. }
             | E::Command(command::Error::Untraced { .. } | command::Error::Unfinished { .. })) => {
                 Error::Failed(error.into())
@@ -42,10 +44,9 @@ pub(super) fn open(
     loaded: &Loaded,
     endpoint: Option<String>,
 ) -> Result<(Lifecycles, Runtime, ProgressBar), Error> {
-    let config = &loaded.config;
-    let tables = tables::load(config)?;
+    let files = desk::files(&loaded.config)?;
     let Opened { desk, runtime, bar } = desk::open(inputs, loaded, endpoint)?;
-    let lifecycles = Lifecycles::new(desk, &config.lifecycle, config.migrations.engine.sql(), tables)?;
+    let lifecycles = files.lifecycles(desk)?;
     Ok((lifecycles, runtime, bar))
 }
 
@@ -63,7 +64,7 @@ impl Session {
         self.wait(self.lifecycles.plan(tables))
     }
 
-    pub fn apply(&self, tables: &[String], hash: &str) -> Result<Vec<Outcome>, Error> {
+    pub fn apply(&self, tables: &[String], hash: &str) -> Result<Outcomes, Error> {
         self.wait(self.lifecycles.apply(tables, hash))
     }
 
@@ -71,23 +72,23 @@ impl Session {
         self.wait(self.lifecycles.expirable(expire))
     }
 
-    pub fn expire(&self, expire: &Expire) -> Result<Vec<Outcome>, Error> {
+    pub fn expire(&self, expire: &Expire) -> Result<Outcomes, Error> {
         self.wait(self.lifecycles.expire(expire))
     }
 
-    pub fn materialize(&self, options: &Materialize) -> Result<Vec<Materialized>, Error> {
+    pub fn materialize(&self, options: &Materialize) -> Result<Materializations, Error> {
         self.wait(self.lifecycles.materialize(options))
     }
 
-    pub fn holds(&self) -> Result<Vec<Hold>, Error> {
-        self.wait(self.lifecycles.holds())
+    pub fn holds(&self) -> Result<Holds, Error> {
+        Ok(Holds { holds: self.wait(self.lifecycles.holds())? })
     }
 
-    pub fn hold(&self, request: &HoldRequest) -> Result<Vec<String>, Error> {
+    pub fn hold(&self, request: &HoldRequest) -> Result<Put, Error> {
         self.wait(self.lifecycles.hold(request))
     }
 
-    pub fn release(&self, id: &str, reason: &str) -> Result<Released, Error> {
-        self.wait(self.lifecycles.release(id, reason))
+    pub fn release(&self, request: &ReleaseRequest) -> Result<Released, Error> {
+        self.wait(self.lifecycles.release(request))
     }
 }

@@ -5,11 +5,15 @@
 
 pub mod admin;
 pub mod audit;
+pub mod backup;
 pub mod care;
+pub mod crypt;
 mod desk;
 pub mod dlq;
 pub mod erase;
+mod fleet;
 pub mod generate;
+pub mod health;
 pub mod ledger;
 mod levels;
 pub mod lifecycle;
@@ -18,6 +22,7 @@ pub mod progress;
 pub mod query;
 mod reload;
 pub mod run;
+pub mod schedule;
 pub mod tables;
 pub mod token;
 pub mod trail;
@@ -109,10 +114,22 @@ impl From<crate::pipeline::Error> for Error {
         match error {
             crate::pipeline::Error::Kafka(error) => error.into(),
             crate::pipeline::Error::Audit(error) => error.into(),
+            crate::pipeline::Error::Erased(error) => error.into(),
             error @ (crate::pipeline::Error::Decode { .. }
             | crate::pipeline::Error::TopicTwice { .. }
             | crate::pipeline::Error::Pattern { .. }
             | crate::pipeline::Error::NoTopics) => Error::WrongUse(error.into()),
+            error => Error::Failed(error.into()),
+        }
+    }
+}
+
+impl From<crate::pipeline::ErasedError> for Error {
+    fn from(error: crate::pipeline::ErasedError) -> Self {
+        match error {
+            crate::pipeline::ErasedError::Unread { ref source, .. } if source.is_unreachable() => {
+                Error::Unreachable(error.into())
+            }
             error => Error::Failed(error.into()),
         }
     }

@@ -271,7 +271,7 @@ fn merge(old: &[Arc<Table>], new: &[Arc<Table>]) -> Merged {
         let kept = match new.iter().find(|other| name(other) == name(table)) {
             None => Err("is gone"),
             Some(other) if fixed(other) != fixed(table) => Err(
-                "has other topics, another engine, order or partitioning, or other columns for topic, partition or offset",
+                "has other topics, another engine, order or partitioning, other `subject_columns`, or other columns for topic, partition or offset",
             ),
             Some(other) => Ok(other),
         };
@@ -291,11 +291,15 @@ fn merge(old: &[Arc<Table>], new: &[Arc<Table>]) -> Merged {
     merged
 }
 
-/// What of a table the line relies on: where its records come from, and how its rows are found again.
+/// What of a table the line relies on: where its records come from, how its rows are found again, and whether it has to
+/// know who was erased.
 fn fixed(table: &Table) -> String {
     let meta = table.columns.iter().filter(|column| matches!(column.source, Source::Meta(_)));
     let meta: Vec<_> = meta.map(|column| (&column.name, &column.source, &column.ty)).collect();
-    format!("{:?}", (&table.topics, &table.engine, &table.order_by, &table.partition_by, meta))
+    format!(
+        "{:?}",
+        (&table.topics, &table.engine, &table.order_by, &table.partition_by, &table.subject_columns, meta)
+    )
 }
 
 /// A JSON Schema document that was not compiled as a whole cannot be compared, and counts as changed.

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Progress;
 use super::reload::{Line, Reload};
 use super::{Error, connect, levels, runtime, tables};
+use crate::admin::migrate::config::Engine;
 use crate::clickhouse::Client;
 use crate::config::{Config, Inputs, Loaded, check_sources};
 use crate::faults::Faults;
 use crate::pipeline::config::Delivery;
-use crate::pipeline::{Parts, Pipeline, Snapshot, Summary};
+use crate::pipeline::{Parts, Pipeline, Register, Snapshot, Summary};
 use crate::telemetry::health::{Health, State};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::{http, logs};
@@ -103,9 +104,20 @@ async fn prepare(
         tables: tables.clone(),
         client: client.clone(),
         health: health.clone(),
+        register: register(config, &client),
     })?;
     let line = Line { control: pipeline.control(), client, health, tables };
     Ok(Some((pipeline, line)))
+}
+
+/// Where it stands who was erased.
+pub(super) fn register(config: &Config, client: &Client) -> Register {
+    Register {
+        client: client.clone(),
+        table: config.lifecycle.erasures_table.clone(),
+        is_replicated: config.migrations.engine == Engine::ReplicatedMergeTree,
+        interval: config.lifecycle.erasures_refresh.0,
+    }
 }
 
 async fn ingest(

@@ -49,7 +49,7 @@ pub struct Counts {
     /// Offsets that must have a row.
     pub rows_expected: u64,
     pub rows_found: u64,
-    /// Left out by rule: tombstones.
+    /// Left out by rule: tombstones, and records of subjects that were erased later.
     pub filtered: u64,
     /// Rejected by the decoder, or refused by the server.
     pub dead_lettered: u64,

@@ -63,6 +63,12 @@ impl Lookup {
         Ok(Lookup { table: table.name.clone(), from, topic, partition, offset })
     }
 
+    /// The same columns of another table.
+    pub fn at(self, database: &str, table: &str) -> Lookup {
+        let from = format!("{}.{}", quote_identifier(database), quote_identifier(table));
+        Lookup { table: table.to_owned(), from, ..self }
+    }
+
     /// Whether the row lies in stretch `number`, in terms of parameters that are appended.
     fn within(
         &self,

@@ -14,6 +14,7 @@ use super::report::Partial;
 use super::{Error, Lookup};
 use crate::clickhouse::Client;
 use crate::columns::Columns;
+use crate::dead_letter::envelope;
 use crate::decode::{Decoder, Verdict};
 use crate::kafka::admin::Purpose;
 use crate::kafka::scan::{self, Stretch};
@@ -129,8 +130,10 @@ impl Auditor<'_> {
         let now_ms = record.timestamp_ms.unwrap_or_else(|| chrono::Utc::now().timestamp_millis());
         match self.decoder.decode(&record, now_ms, columns) {
             Verdict::Decoded => {
+                let is_of_the_erased =
+                    self.decoder.takes_back(columns, || envelope::published_ms(&message.to_owned()));
                 columns.truncate(0);
-                Kind::Row
+                if is_of_the_erased { Kind::Filtered } else { Kind::Row }
             }
             Verdict::Filtered => Kind::Filtered,
             Verdict::Rejected(_) => Kind::Rejected,

@@ -2,7 +2,7 @@
 //!
 //! Refuses to decide anything: what is applied is a plan that was seen, by its hash.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
@@ -10,7 +10,8 @@ use serde_json::json;
 use super::work::Call;
 use super::{Exit, Failure};
 use crate::app::lifecycle::{
-    Expire, Hold, HoldRequest, Materialize, Materialized, Outcome, PartitionPlan, Plan, Session, TablePlan,
+    Expire, Hold, HoldRequest, Materialize, Materialized, Outcomes, PartitionPlan, Plan, Put, ReleaseRequest,
+    Session, TablePlan, moment,
 };
 
 const EXAMPLES: &str = "\
@@ -24,6 +25,7 @@ Examples:
   penstock lifecycle materialize flights --partition 202601 --dry-run
   penstock lifecycle hold flights --id case-17 --reason \"claim of 2026-11\" --partition \"202609*\" --until 2027-01-01
   penstock lifecycle release case-17 --reason \"claim settled\"
+  penstock lifecycle release case-17 --reason \"claim settled\" --dry-run
   penstock lifecycle holds
 
 Exit codes of their own: plan ends with 6 while there is something to do; drift with 3 when a table's TTL is not that of
@@ -106,8 +108,11 @@ pub enum LifecycleCommand {
         #[arg(long, value_name = "ID")]
         partition: Vec<String>,
         /// When it ends by itself: a day in UTC, or a time with its zone
-        #[arg(long, value_name = "TIME", value_parser = time)]
+        #[arg(long, value_name = "TIME", value_parser = moment)]
         until: Option<DateTime<Utc>>,
+        /// Says what would be done and does nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Lets a hold go
     Release {
@@ -117,16 +122,12 @@ pub enum LifecycleCommand {
         /// Why
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        /// Says what would be done and does nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Lists the holds that are in force
     Holds,
-}
-
-fn time(text: &str) -> Result<DateTime<Utc>, String> {
-    let day =
-        text.parse::<NaiveDate>().ok().and_then(|day| day.and_hms_opt(0, 0, 0)).map(|time| time.and_utc());
-    let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc));
-    day.or_else(time).ok_or_else(|| "write 2027-01-01 or 2027-01-01T12:00:00Z".to_owned())
 }
 
 impl Call<'_> {
@@ -163,23 +164,26 @@ impl Call<'_> {
                 let (table, partitions) = (table.clone(), partition.clone());
                 let done =
                     session.materialize(&Materialize { table, partitions, dry_run, skip_disk_check })?;
-                let text: String = done.iter().map(materialized_line).collect();
-                self.tell(&text, &json!({ "partitions": done }))?;
+                let text: String = done.partitions.iter().map(materialized_line).collect();
+                self.tell(&text, &json!(done))?;
                 Ok(Exit::Done)
             }
-            LifecycleCommand::Hold { table, id, reason, partition, until } => {
+            LifecycleCommand::Hold { table, id, reason, partition, until, dry_run } => {
                 let request = HoldRequest {
                     id: id.clone(),
                     table: table.clone(),
                     partitions: partition.clone(),
                     reason: reason.clone(),
                     until: *until,
+                    dry_run: *dry_run,
                 };
                 self.put(&request, &session.hold(&request)?)
             }
-            LifecycleCommand::Release { id, reason } => {
-                let released = session.release(id, reason)?;
-                let mut text = format!("`{id}` is let go\n");
+            LifecycleCommand::Release { id, reason, dry_run } => {
+                let (id, reason, dry_run) = (id.clone(), reason.clone(), *dry_run);
+                let released = session.release(&ReleaseRequest { id, reason, dry_run })?;
+                let what = if dry_run { "would be let go" } else { "is let go" };
+                let mut text = format!("`{}` {what}\n", released.hold.id);
                 if !released.pending.is_empty() {
                     text += "the rules are in force again after `penstock lifecycle apply`\n";
                 }
@@ -188,36 +192,31 @@ impl Call<'_> {
             }
             LifecycleCommand::Holds => {
                 let holds = session.holds()?;
-                let text: String = holds.iter().map(hold_line).collect();
-                self.tell(
-                    if holds.is_empty() { "nothing is held\n" } else { &text },
-                    &json!({ "holds": holds }),
-                )?;
+                let text: String = holds.holds.iter().map(hold_line).collect();
+                self.tell(if text.is_empty() { "nothing is held\n" } else { &text }, &json!(holds))?;
                 Ok(Exit::Done)
             }
         }
     }
 
-    fn put(&mut self, request: &HoldRequest, statements: &[String]) -> Result<Exit, Failure> {
-        let HoldRequest { id, table, .. } = request;
-        let lines: String = statements.iter().map(|sql| format!("  {sql}\n")).collect();
-        let value = json!({ "hold": id, "statements": statements });
-        self.tell(&format!("{table} is held by `{id}`\n{lines}"), &value)?;
+    fn put(&mut self, request: &HoldRequest, put: &Put) -> Result<Exit, Failure> {
+        let HoldRequest { id, table, dry_run, .. } = request;
+        let lines: String = put.statements.iter().map(|sql| format!("  {sql}\n")).collect();
+        let what = if *dry_run { "would be held" } else { "is held" };
+        self.tell(&format!("{table} {what} by `{id}`\n{lines}"), &json!(put))?;
         Ok(Exit::Done)
     }
 
     fn drift_of(&mut self, plan: &Plan) -> Result<Exit, Failure> {
         let text: String = plan.tables.iter().map(drift_text).collect();
-        let one = |one: &TablePlan| json!({ "table": one.table, "exists": one.exists, "statements": one.statements });
-        let drifted: Vec<_> = plan.tables.iter().map(one).collect();
         let same = "every table has the TTL of its rules\n";
-        self.tell(if plan.differs() { &text } else { same }, &json!({ "tables": drifted }))?;
+        self.tell(if plan.differs() { &text } else { same }, &json!(plan.drift()))?;
         Ok(if plan.differs() { Exit::Differences } else { Exit::Done })
     }
 
-    fn outcomes(&mut self, outcomes: &[Outcome]) -> Result<Exit, Failure> {
+    fn outcomes(&mut self, outcomes: &Outcomes) -> Result<Exit, Failure> {
         let mut text = String::new();
-        for one in outcomes {
+        for one in &outcomes.tables {
             text += &format!("{}\n", one.table);
             one.statements.iter().for_each(|sql| text += &format!("  {sql}\n"));
             for done in &one.partitions {
@@ -227,7 +226,7 @@ impl Call<'_> {
                 text += &format!("  {} rows are over and left\n", HumanCount(one.left_rows));
             }
         }
-        self.tell(&text, &json!({ "tables": outcomes }))?;
+        self.tell(&text, &json!(outcomes))?;
         Ok(Exit::Done)
     }
 }
@@ -307,16 +306,4 @@ fn hold_line(hold: &Hold) -> String {
         "hold `{}` on {}.{}, {what}{until}: {} ({}, {})\n",
         hold.id, hold.database, hold.table, hold.reason, hold.actor, hold.since
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_days_or_have_a_zone() {
-        assert_eq!(time("2027-01-01").unwrap().to_rfc3339(), "2027-01-01T00:00:00+00:00");
-        assert_eq!(time("2027-01-01T02:00:00+02:00").unwrap().to_rfc3339(), "2027-01-01T00:00:00+00:00");
-        assert!(time("tomorrow").is_err() && time("2027-01-01 00:00").is_err());
-    }
 }

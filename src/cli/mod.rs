@@ -6,14 +6,18 @@
 mod admin;
 pub mod args;
 mod audit;
+mod backup;
 mod config;
+mod crypt;
 mod dlq;
 mod erase;
 pub mod failure;
+mod health;
 mod ledger;
 mod lifecycle;
 mod migrate;
 pub mod output;
+mod schedule;
 mod table;
 mod token;
 mod trail;
@@ -39,11 +43,11 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage, configuration or table file
-  3  differences were found, a damaged plan, a broken audit trail, or a token that does not hold
+  3  differences were found, a damaged plan or backup, a broken audit trail, a token that does not hold, or health that is not ok
   4  a server could not be reached
   5  stopped before everything was written and committed
-  6  migrations are pending, or a lifecycle plan has something to do
-  7  another process holds the lock of the migrations
+  6  migrations are pending, or a plan of lifecycle or of backups has something to do
+  7  another process holds the lock of the migrations or of the lifecycle, or runs the same schedule
 
 Examples:
   penstock --config penstock.yaml config check
@@ -106,14 +110,22 @@ pub enum Command {
     Migrate(migrate::MigrateArgs),
     /// Serves the REST interface by which tables are cared for
     Admin(admin::AdminArgs),
+    /// Encrypts secrets that lie in files, and keeps the keys
+    Crypt(crypt::CryptArgs),
     /// Makes and checks tokens for it, and tells who may do what
     Token(token::TokenArgs),
+    /// Tells what is done by schedule and what came of it, and runs a schedule now
+    Schedule(schedule::ScheduleArgs),
+    /// Looks at the servers and the audit trail; exit code 3 unless all is well
+    Health(health::HealthArgs),
     /// Shows and verifies the trail of what was done
     Audit(trail::TrailArgs),
     /// Carries out what the table files say of old rows: delete, move, shrink; and keeps what is held
     Lifecycle(lifecycle::LifecycleArgs),
     /// Deletes the rows of one person or thing from every table that declares the column
     Erase(erase::EraseArgs),
+    /// Makes, verifies, keeps and restores backups of tables
+    Backup(backup::BackupArgs),
     /// Tells how large tables are and how well they compress, and merges their parts
     Table(table::TableArgs),
     /// Shows and checks the configuration
@@ -135,7 +147,7 @@ pub enum Exit {
     Unreachable,
     /// Stopped before everything was written and committed.
     NotDrained,
-    /// Migrations are pending, or a lifecycle plan has something to do.
+    /// Migrations are pending, or a plan of lifecycle or of backups has something to do.
     Pending,
     /// Another process holds the lock of the migrations.
     Locked,
@@ -194,9 +206,13 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Migrate(args) => call(environment, out)?.migrate(&args),
         Command::Admin(_) => call(environment, out)?.admin(),
         Command::Token(args) => call(environment, out)?.token(&args),
+        Command::Crypt(args) => call(environment, out)?.crypt(&args),
+        Command::Schedule(args) => call(environment, out)?.schedule(&args),
+        Command::Health(_) => call(environment, out)?.health(),
         Command::Audit(args) => call(environment, out)?.trail(&args),
         Command::Lifecycle(args) => call(environment, out)?.lifecycle(&args),
         Command::Erase(args) => call(environment, out)?.erase(&args),
+        Command::Backup(args) => call(environment, out)?.backup(&args),
         Command::Table(args) => call(environment, out)?.table(&args),
         Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
         Command::Config(args) => config::run(args, &global, environment, out),

@@ -205,15 +205,15 @@ impl Call<'_> {
             }
             TableCommand::Optimize(args) => {
                 let done = session.optimize(&optimize(args))?;
-                let text: String = done.iter().map(optimized_line).collect();
-                self.tell(&text, &json!({ "tables": done }))?;
-                Ok(if done.iter().any(|one| one.error.is_some()) { Exit::Failed } else { Exit::Done })
+                let text: String = done.tables.iter().map(optimized_line).collect();
+                self.tell(&text, &json!(done))?;
+                Ok(if done.tables.iter().any(|one| one.error.is_some()) { Exit::Failed } else { Exit::Done })
             }
             TableCommand::Recompress(args) => {
-                let (statements, partitions) = session.recompress(&recompress(args))?;
-                let mut text: String = statements.iter().map(|sql| format!("{sql}\n")).collect();
-                text.extend(partitions.iter().map(recompressed_line));
-                self.tell(&text, &json!({ "statements": statements, "partitions": partitions }))?;
+                let done = session.recompress(&recompress(args))?;
+                let mut text: String = done.statements.iter().map(|sql| format!("{sql}\n")).collect();
+                text.extend(done.partitions.iter().map(recompressed_line));
+                self.tell(&text, &json!(done))?;
                 Ok(Exit::Done)
             }
         }

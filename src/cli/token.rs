@@ -24,6 +24,8 @@ Examples:
   penstock token issue --subject ci --role data_admin --life 15m --output json
   penstock token verify --file token.txt
   penstock token refresh --file token.txt
+  penstock token revoke --id 5f0c1a52-4a3e-4b8e-9a53-3b3c3a0f0b11 --reason \"laptop lost\"
+  penstock token revoked
   penstock token permissions --role auditor
 
 `verify` ends with exit code 3 when the token does not hold.";
@@ -53,6 +55,23 @@ pub enum TokenCommand {
     Verify(Given),
     /// Makes a new token out of one that was issued here and still holds
     Refresh(Given),
+    /// Takes a token back before its end: at once where it is asked for, elsewhere within admin.access.revoked_refresh
+    Revoke {
+        /// Its id, the claim jti; `verify` and `issue --output json` tell it
+        #[arg(long, value_name = "ID")]
+        id: String,
+        /// When it ends anyway, as 2026-12-31T12:00:00Z; without it, when the longest token ends that is issued now
+        #[arg(long, value_name = "TIME")]
+        until: Option<chrono::DateTime<chrono::Utc>>,
+        /// Why; it stands in the list
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        reason: String,
+        /// Says what would be done and does nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Tells which tokens were taken back and have not ended
+    Revoked,
     /// Tells which role may do what
     Permissions {
         /// Of this role alone
@@ -128,6 +147,21 @@ impl Call<'_> {
                     Ok(Exit::Differences)
                 }
             },
+            TokenCommand::Revoke { id, until, reason, dry_run } => {
+                let wanted = app::token::TakeBack { id: id.clone(), until: *until, reason: reason.clone() };
+                let until = app::token::revoke(&self.inputs, &self.loaded, wanted, *dry_run)?;
+                let what = if *dry_run { "would be revoked" } else { "is revoked" };
+                self.tell(&format!("{id} {what} until {until}\n"), &json!({ "id": id, "until": until }))?;
+                Ok(Exit::Done)
+            }
+            TokenCommand::Revoked => {
+                let all = app::token::revoked(&self.loaded)?;
+                let line = |one: &app::token::Revoked| {
+                    format!("{} until {}, by {} at {} {}\n", one.id, one.until, one.actor, one.at, one.reason)
+                };
+                self.tell(&all.iter().map(line).collect::<String>(), &json!({ "revoked": all }))?;
+                Ok(Exit::Done)
+            }
             TokenCommand::Permissions { role } => self.permissions(*role),
         }
     }

@@ -193,6 +193,12 @@ impl Error {
         }
     }
 
+    /// Whether there is no such table or database.
+    pub fn is_missing(&self) -> bool {
+        const UNKNOWN: [u32; 2] = [60, 81];
+        self.exception().is_some_and(|number| UNKNOWN.contains(&number))
+    }
+
     /// A name that stays the same over versions, for programs that read it.
     pub fn code(&self) -> &'static str {
         match self {

@@ -23,6 +23,7 @@ pub mod config;
 mod definition;
 mod endpoint;
 mod error;
+mod everywhere;
 pub mod gate;
 mod health;
 mod http;

@@ -175,6 +175,15 @@ impl Builder {
         })
     }
 
+    /// Whether the row is NULL. Lists and tuples never are.
+    pub fn is_null(&self, row: usize) -> bool {
+        each!(self, fixed => fixed.is_null(row), {
+            Builder::Text(text) => text.is_null(row),
+            Builder::Bytes(bytes) => bytes.is_null(row),
+            Builder::List(_) | Builder::Tuple(_) => false,
+        })
+    }
+
     /// Appends NULL. Lists and tuples cannot hold it; for them this is a fault of the caller.
     pub fn push_null(&mut self) -> Result<(), Full> {
         each!(self, fixed => { fixed.push_null(); Ok(()) }, {

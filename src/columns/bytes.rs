@@ -86,6 +86,10 @@ impl Bytes {
         self.last() == other.get(row)
     }
 
+    pub fn is_null(&self, row: usize) -> bool {
+        self.nulls.is_null(row)
+    }
+
     pub fn nullable(&self) -> bool {
         self.nulls.nullable()
     }

@@ -57,6 +57,10 @@ impl<T: Copy + Default + PartialEq + ArrowNativeType> Fixed<T> {
         other.values.get(row).is_some_and(|value| *value == self.last())
     }
 
+    pub fn is_null(&self, row: usize) -> bool {
+        self.nulls.is_null(row)
+    }
+
     pub fn nullable(&self) -> bool {
         self.nulls.nullable()
     }

@@ -79,6 +79,10 @@ impl Text {
         self.last() == other.get(row)
     }
 
+    pub fn is_null(&self, row: usize) -> bool {
+        self.nulls.is_null(row)
+    }
+
     pub fn nullable(&self) -> bool {
         self.nulls.nullable()
     }

@@ -9,9 +9,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use config::{Map, Source, Value as Node, ValueKind};
+use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
 use super::{Config, Error, Fault, Loaded, faults, shape, text, validate};
+use crate::admin::crypt;
 use crate::clickhouse::address::Dsn;
 use crate::units::Secret;
 
@@ -315,6 +317,7 @@ fn remove(document: &mut Value, keys: &[String]) {
 
 /// Reads what the `…_file` settings of secrets point to.
 fn read_secrets(config: &mut Config) -> Vec<Fault> {
+    let crypt = &config.crypt;
     let security = &mut config.kafka.security;
     let clickhouse = &mut config.clickhouse;
     let secrets = [
@@ -325,16 +328,27 @@ fn read_secrets(config: &mut Config) -> Vec<Fault> {
     for (path, file, secret) in secrets {
         let Some(file) = file else { continue };
         let hint = "the file must exist, be readable and hold the password and nothing else";
-        match read_bounded(file, SECRET_BYTES_MAX) {
+        let read = read_bounded(file, SECRET_BYTES_MAX).map(Zeroizing::new);
+        let opened = read.and_then(|text| opened(crypt, path, &text));
+        match opened {
             Ok(text) if text.trim_end().is_empty() => {
                 found.push(Fault::new(path, format!("{} is empty", file.display()), hint));
             }
             Ok(text) => *secret = Some(Secret::new(text.trim_end())),
             Err(error) => {
-                let message = format!("{} cannot be read: {error}", file.display());
-                found.push(Fault::new(path, message, hint));
+                let told = error.to_string();
+                let (why, hint) = told.split_once("\nhint: ").unwrap_or((told.as_str(), hint));
+                found.push(Fault::new(path, format!("{} cannot be read: {why}", file.display()), hint));
             }
         }
     }
     found
+}
+
+/// What is in the envelope, if the file is one. It is made for the setting that names the file.
+fn opened(crypt: &crypt::Config, path: &str, text: &str) -> io::Result<Zeroizing<String>> {
+    let content = Zeroizing::new(text.as_bytes().to_vec());
+    let content = crypt::open_secret(crypt, path, content).map_err(io::Error::other)?;
+    let text = std::str::from_utf8(&content).map_err(io::Error::other)?;
+    Ok(Zeroizing::new(text.to_owned()))
 }

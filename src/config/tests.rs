@@ -311,3 +311,40 @@ fn exactly_once_wants_a_lease_that_is_long_enough_and_no_static_member() {
     let found = faults("{delivery: exactly_once, kafka: {instance_id: one}}", &[], &[]);
     assert_eq!(found[0].path, "kafka.instance_id");
 }
+
+#[test]
+fn schedules_that_make_no_sense_are_told_with_their_place() {
+    let good = "admin: {schedules: [{name: a-1, what: 'table optimize x y', when: '15 3 * * 1-5', timezone: Europe/Berlin},\
+                {name: b, what: audit verify, every: 1h, catch_up: true}]}";
+    let config = loaded(good, &[], &[]).config;
+    assert_eq!(
+        (config.admin.schedules.len(), config.admin.schedules[1].late_max),
+        (2, crate::units::Span::secs(300))
+    );
+    let fault = |schedule: &str| {
+        let all = faults(&format!("admin: {{schedules: [{schedule}]}}"), &[], &[]);
+        assert!(all.len() == 1 && !all[0].hint.is_empty(), "{schedule}: {all:?}");
+        all[0].path.clone()
+    };
+    for (schedule, path) in [
+        ("{name: 'a b', what: audit verify, every: 1h}", "admin.schedules[0].name"),
+        ("{name: a, what: drop everything, every: 1h}", "admin.schedules[0].what"),
+        ("{name: a, what: audit verify}", "admin.schedules[0].every"),
+        ("{name: a, what: audit verify, every: 500ms}", "admin.schedules[0].every"),
+        ("{name: a, what: audit verify, when: '* * *'}", "admin.schedules[0].when"),
+        ("{name: a, what: audit verify, when: '* * * * *', timezone: Mars}", "admin.schedules[0].timezone"),
+        (
+            "{name: a, what: audit verify, every: 1h}, {name: a, what: migrate drift, every: 1h}",
+            "admin.schedules[1].name",
+        ),
+    ] {
+        assert_eq!(fault(schedule), path, "{schedule}");
+    }
+    let of = |yaml: &str| faults(yaml, &[], &[]).into_iter().map(|fault| fault.path).collect::<Vec<_>>();
+    assert_eq!(of("admin: {leader: {session_timeout: 10m}}"), ["admin.leader.session_timeout"]);
+    assert_eq!(of("admin: {leader: {name: 'a/b'}}"), ["admin.leader.name"]);
+    assert_eq!(
+        of("admin: {health: {webhook: {url: 'https://a.example/'}}}"),
+        ["admin.health.webhook.key_file"]
+    );
+}

@@ -268,6 +268,11 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("admin.access.token_life", config.admin.access.token_life),
         ("admin.access.failures_window", config.admin.access.failures_window),
         ("admin.access.jwks_refresh", config.admin.access.jwks_refresh),
+        ("admin.access.revoked_refresh", config.admin.access.revoked_refresh),
+        ("admin.health.interval", config.admin.health.interval),
+        ("admin.health.timeout", config.admin.health.timeout),
+        ("admin.health.webhook.backoff_min", config.admin.health.webhook.backoff_min),
+        ("admin.health.webhook.timeout", config.admin.health.webhook.timeout),
         ("telemetry.stalled_after", config.telemetry.stalled_after),
         ("shutdown.drain", config.shutdown.drain),
     ];
@@ -316,7 +321,7 @@ fn dead_letter_topic(config: &Config, found: &mut Vec<Fault>) {
     }
 }
 
-fn topic_fault(path: &str, topic: &str) -> Option<Fault> {
+pub(super) fn topic_fault(path: &str, topic: &str) -> Option<Fault> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let message = match topic {
         "" => "is empty",

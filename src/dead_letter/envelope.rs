@@ -8,6 +8,8 @@ use crate::record::{Header, Offset, OwnedRecord, Partition, Position, TopicParti
 const PREFIX: &str = "penstock-";
 /// Names the letter that a record was published again from, as `topic/partition@offset`.
 pub const REPLAY_OF: &str = "penstock-replay-of";
+/// When the record was published that a letter is of.
+const TIMESTAMP: &str = "penstock-timestamp-ms";
 /// What is kept of a value that the dead-letter topic would not take.
 const CUT_BYTES: usize = 16 << 10;
 
@@ -42,6 +44,12 @@ pub struct Cut {
     bare: bool,
 }
 
+/// When a record was published, in milliseconds since 1970: of a replay, when the record was that the letter is of.
+pub fn published_ms(record: &OwnedRecord) -> Option<i64> {
+    let of_letter = || header(&record.headers, TIMESTAMP)?.parse().ok();
+    header(&record.headers, REPLAY_OF).and_then(|_| of_letter()).or(record.timestamp_ms)
+}
+
 impl DeadLetter {
     /// The headers to publish: the producer's own, then ours.
     pub fn headers(&self) -> Vec<Header> {
@@ -58,7 +66,7 @@ impl DeadLetter {
         put("topic", position.source.topic.to_string());
         put("partition", position.source.partition.to_string());
         put("offset", position.offset.to_string());
-        if let Some(ms) = self.record.timestamp_ms {
+        if let Some(ms) = published_ms(&self.record) {
             put("timestamp-ms", ms.to_string());
         }
         put("group", self.group.clone());

@@ -83,7 +83,7 @@ pub const HEADERS: [(&str, &str); 16] = [
     ("penstock-topic", "the topic that it came from"),
     ("penstock-partition", "its partition there"),
     ("penstock-offset", "its offset there"),
-    ("penstock-timestamp-ms", "its Kafka timestamp"),
+    ("penstock-timestamp-ms", "its Kafka timestamp; of a replay, that of the first record"),
     ("penstock-group", "the consumer group that refused it"),
     ("penstock-refused-ms", "when it was refused"),
     ("penstock-attempt", "how often it has been refused"),

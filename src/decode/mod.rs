@@ -4,6 +4,7 @@
 //! and a rejected record leaves no trace in the columns (invariant I6).
 
 mod check;
+mod erased;
 mod fast;
 mod fault;
 mod fields;
@@ -29,8 +30,10 @@ use crate::columns::Columns;
 use crate::record::Record;
 use crate::schema::Table;
 use crate::schema::model::{Meta, Tombstones};
+use crate::schema::subject::Erased;
 use crate::units::ByteSize;
 
+use erased::Lookout;
 use fault::Fault;
 use json::{Cursor, Keys};
 use plan::Plan;
@@ -113,6 +116,7 @@ pub struct Decoder {
     plan: Plan,
     context: Context,
     unknown_fields: u64,
+    lookout: Lookout,
 }
 
 impl Decoder {
@@ -132,13 +136,37 @@ impl Decoder {
             unknown: plan.unknown,
             reference_ms: 0,
         };
-        Ok(Decoder { table, config: config.clone(), plan, context, unknown_fields: 0 })
+        Ok(Decoder {
+            table,
+            config: config.clone(),
+            plan,
+            context,
+            unknown_fields: 0,
+            lookout: Lookout::default(),
+        })
     }
 
     /// The same without the fast ways, to compare the two: verdicts and rows must not differ.
     pub fn in_the_general_way(mut self) -> Self {
         self.plan.root.forget_fast_ways();
         self
+    }
+
+    /// From now on [`Decoder::takes_back`] looks for these.
+    pub fn leave_out(&mut self, erased: &Arc<Erased>) {
+        self.lookout = Lookout::new(&self.table, erased);
+    }
+
+    /// Takes the row that was decoded last back if its subject was erased after the record was published, in milliseconds
+    /// since 1970; when that was is asked for only if it matters, and a record without a time is one of before.
+    #[inline]
+    pub fn takes_back(&mut self, columns: &mut Columns, published_ms: impl FnOnce() -> Option<i64>) -> bool {
+        let Some(until) = self.lookout.until(columns) else { return false };
+        let is_of_before = published_ms().is_none_or(|ms| ms <= until);
+        if is_of_before {
+            columns.truncate(columns.rows().saturating_sub(1));
+        }
+        is_of_before
     }
 
     /// The table whose rows it makes.

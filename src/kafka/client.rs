@@ -100,6 +100,21 @@ pub fn probe(config: &Config) -> ClientConfig {
     client
 }
 
+/// A member of a group that chooses a leader. It reads nothing.
+pub fn candidate(config: &Config, session_timeout: Duration) -> ClientConfig {
+    let mut client = probe(config);
+    client
+        .set("group.id", &config.group)
+        // Whoever leads goes on when others come and go.
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("auto.offset.reset", "latest")
+        .set("session.timeout.ms", millis(session_timeout))
+        .set("heartbeat.interval.ms", millis(session_timeout / 5))
+        // A broker that hangs is given up within a session.
+        .set("socket.timeout.ms", millis(session_timeout.max(Duration::from_secs(1))));
+    client
+}
+
 fn base(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
     client

@@ -9,6 +9,7 @@ pub mod config;
 pub mod consumer;
 pub mod context;
 pub mod group;
+pub mod leader;
 #[allow(unsafe_code, reason = "its head says why it is sound")]
 mod native;
 pub mod producer;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::OptionFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::Error;
 use super::partitions::Partitions;
@@ -24,6 +24,7 @@ use crate::delivery::{Lineage, Ticket, token};
 use crate::faults::{Faults, Point};
 use crate::kafka;
 use crate::record::{Offset, OffsetRange, OwnedRecord, Position, TopicPartition};
+use crate::schema::subject::Erased;
 
 /// Time to read a refused row's record again from Kafka.
 const REFETCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -144,6 +145,7 @@ pub struct Flusher {
     pub letters: Sink,
     pub kafka: Arc<kafka::Config>,
     pub faults: Faults,
+    pub erased: watch::Receiver<Arc<Erased>>,
 }
 
 impl Job {

@@ -17,6 +17,7 @@ use crate::batch::{Budget, Buffer, Limits, Sealed, Trigger};
 use crate::decode::Decoder;
 use crate::delivery::Ticket;
 use crate::delivery::plan::Lease;
+use crate::schema::subject::Erased;
 use crate::telemetry::metrics::METRICS;
 
 /// First pause of a parked table; doubled each time up to the longest.
@@ -28,6 +29,7 @@ pub struct Lane {
     pub name: String,
     pub target: Arc<Target>,
     pub decoder: Decoder,
+    erased: Arc<Erased>,
     /// What follows the decoder once the open batches are closed.
     pub renewal: Option<Renewal>,
     /// With `at_least_once` one, which all partitions share; with `exactly_once` one for each partition.
@@ -70,6 +72,7 @@ impl Lane {
             opens: vec![Open { buffer: Buffer::new(limits, decoder.columns(), budget), ticket: Ticket(0) }],
             free: Vec::new(),
             decoder,
+            erased: Arc::default(),
             renewal: None,
             taken: 0,
             limits,
@@ -104,12 +107,19 @@ impl Lane {
         let Renewal { decoder, fingerprint } = self.renewal.take()?;
         self.count_unknown_fields();
         self.decoder = decoder;
+        self.decoder.leave_out(&self.erased);
         self.target = Arc::new(Target { fingerprint, ..(*self.target).clone() });
         for open in &mut self.opens {
             open.buffer = Buffer::new(self.limits, self.decoder.columns(), &self.budget);
         }
         tracing::info!(table = %self.name, "new rows go by the new table file");
         Some(fingerprint)
+    }
+
+    /// From now on no row is made of what these published before they were erased.
+    pub fn leave_out(&mut self, erased: &Arc<Erased>) {
+        self.erased = Arc::clone(erased);
+        self.decoder.leave_out(erased);
     }
 
     /// Reports the fields that no column took.

@@ -13,6 +13,7 @@ mod ceilings;
 mod commits;
 pub mod config;
 mod drain;
+mod erased;
 mod exact;
 mod flush;
 mod lane;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::{Budget, Trigger};
+use crate::dead_letter::envelope;
 use crate::decode::Verdict;
 use crate::delivery::Ticket;
 use crate::record::{Offset, OwnedRecord, Record, TopicPartition};
@@ -45,6 +47,7 @@ use partitions::Partitions;
 use planning::Admission;
 use seal::Batch;
 
+pub use erased::{Error as ErasedError, Register};
 pub use flush::{Exact, PlaceColumns};
 pub use report::{Snapshot, Totals};
 pub use start::{ExactlyOnce, Parts, Pipeline, Summary, expand, resolve_topics};
@@ -53,6 +56,8 @@ pub use start::{ExactlyOnce, Parts, Pipeline, Summary, expand, resolve_topics};
 pub enum Error {
     #[error(transparent)]
     Kafka(#[from] crate::kafka::Error),
+    #[error(transparent)]
+    Erased(#[from] erased::Error),
     #[error(transparent)]
     Audit(#[from] crate::audit::Error),
     #[error("columns of a batch do not fit together: {0}")]
@@ -105,11 +110,11 @@ impl Tickets {
 impl Line {
     /// One record's way: decode → buffer → (full?) seal, or → dead letter. Its offset is tracked under the
     /// ticket of the batch or letter that it went into, and completes only with that. `original` copies the
-    /// whole message and is called for rejected ones only.
+    /// whole message and is called for rejected ones and those of erased subjects only.
     fn accept(
         &mut self,
         record: &Record<'_>,
-        original: impl FnOnce() -> OwnedRecord,
+        original: impl Fn() -> OwnedRecord,
         now: Instant,
     ) -> Result<(), Error> {
         // A record of a partition that was taken away, or is being given back, is its next owner's.
@@ -122,7 +127,15 @@ impl Line {
         let Some(open) = lane.opens.get_mut(owned.open) else { return Ok(()) };
         owned.take_in(record);
         lane.taken += 1;
-        match lane.decoder.decode(record, self.now_ms, &mut open.buffer.columns) {
+        let columns = &mut open.buffer.columns;
+        let mut verdict = lane.decoder.decode(record, self.now_ms, columns);
+        if matches!(verdict, Verdict::Decoded)
+            && lane.decoder.takes_back(columns, || envelope::published_ms(&original()))
+        {
+            owned.counts.erased += 1;
+            verdict = Verdict::Filtered;
+        }
+        match verdict {
             Verdict::Decoded => {
                 owned.counts.decoded += 1;
                 owned.tally.row(record.offset);

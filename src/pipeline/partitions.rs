@@ -55,6 +55,8 @@ pub struct Counts {
     pub records: u64,
     pub bytes: u64,
     pub decoded: u64,
+    /// Of `filtered`, those whose subject was erased.
+    pub erased: u64,
     pub filtered: u64,
 }
 

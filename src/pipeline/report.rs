@@ -106,7 +106,9 @@ fn publish(owned: &mut Owned) -> Counts {
     METRICS.consumed_records.with_label_values(&topic).inc_by(counts.records);
     METRICS.consumed_bytes.with_label_values(&topic).inc_by(counts.bytes);
     METRICS.decoded_records.with_label_values(&topic).inc_by(counts.decoded);
-    METRICS.filtered_records.with_label_values(&[topic[0], "tombstone"]).inc_by(counts.filtered);
+    let tombstones = counts.filtered.saturating_sub(counts.erased);
+    METRICS.filtered_records.with_label_values(&[topic[0], "tombstone"]).inc_by(tombstones);
+    METRICS.filtered_records.with_label_values(&[topic[0], "erased"]).inc_by(counts.erased);
     counts
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -18,6 +18,7 @@ use super::audit::Audit;
 use super::ceilings::Ceilings;
 use super::commits::Commits;
 use super::config::Limits;
+use super::erased::Register;
 use super::flush::{Exact, Flusher, Target};
 use super::lane::Lane;
 use super::partitions::Partitions;
@@ -37,6 +38,7 @@ use crate::faults::Faults;
 use crate::kafka::admin::{Purpose, check_topics};
 use crate::kafka::{self, Consumer, Producer};
 use crate::schema::Table;
+use crate::schema::subject::Erased;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::METRICS;
 
@@ -68,6 +70,8 @@ pub struct Parts {
     pub tables: Vec<Arc<Table>>,
     pub client: clickhouse::Client,
     pub health: Health,
+    /// Who was erased.
+    pub register: Register,
 }
 
 /// What `exactly_once` works with.
@@ -86,6 +90,7 @@ pub struct Pipeline {
     /// By table, as the tables.
     targets: Vec<Arc<Target>>,
     control: Control,
+    erased: watch::Sender<Arc<Erased>>,
 }
 
 /// How a run ended.
@@ -107,7 +112,8 @@ impl Pipeline {
         let targets =
             tables.map(|(table, valve)| target(&parts, table, valve)).collect::<Result<_, Error>>()?;
         let control = Control::new(update(&parts), valves);
-        Ok(Pipeline { parts, totals: Arc::default(), budget, checker: None, targets, control })
+        let erased = watch::Sender::new(Arc::default());
+        Ok(Pipeline { parts, totals: Arc::default(), budget, checker: None, targets, control, erased })
     }
 
     /// Changes what can be changed while it runs.
@@ -134,6 +140,7 @@ impl Pipeline {
         let audit = self.start_audit(&topics)?;
         // Ends with the run, and not with the wish to end: what is held still goes through the valves.
         let _watch = self.watch_pressure();
+        let _register = self.watch_register().await?;
         let mut ends = FuturesUnordered::new();
         for member in 0..usize::from(self.parts.kafka.consumers) {
             let worker = self.worker(member, &topics, producers.clone(), stop.clone())?;
@@ -196,6 +203,18 @@ impl Pipeline {
         Some(stop.drop_guard())
     }
 
+    /// Reads who was erased, and goes on doing so until the guard is dropped.
+    async fn watch_register(&self) -> Result<Option<DropGuard>, Error> {
+        let register = self.parts.register.clone();
+        let Some(read) = register.load(&self.parts.tables).await? else { return Ok(None) };
+        self.erased.send_replace(Arc::clone(&read.erased));
+        let (told, health) = (self.erased.clone(), self.parts.health.clone());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(register.watch(read, told, health)).await });
+        Ok(Some(stop.drop_guard()))
+    }
+
     async fn check_topics(&self, topics: &Topics) -> Result<(), Error> {
         let mut all = Vec::new();
         for (topic, _) in topics {
@@ -247,12 +266,14 @@ impl Pipeline {
                 letters: Sink::new(producers, parts.dead_letter.clone()),
                 kafka: Arc::new(parts.kafka.clone()),
                 faults: parts.faults.clone(),
+                erased: self.erased.subscribe(),
             },
             runtime: Handle::current(),
             answers,
             answer_to,
             shutdown,
             updates: self.control.subscribe(),
+            erased: self.subscribe_to_erased(),
             reporter: Reporter::new(parts.health.clone(), member, now),
             commits: Commits::new(parts.kafka.commit_interval.0, now),
             audit: Audit::new(self.checker.clone(), parts.audit.interval.0, now),
@@ -269,6 +290,13 @@ impl Pipeline {
             was_assigned: false,
             turned: now,
         })
+    }
+
+    /// Its first look finds what is known then.
+    fn subscribe_to_erased(&self) -> watch::Receiver<Arc<Erased>> {
+        let mut receiver = self.erased.subscribe();
+        receiver.mark_changed();
+        receiver
     }
 
     fn lanes(&self) -> Result<Vec<Lane>, Error> {

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::Audit;
@@ -29,6 +29,7 @@ use crate::faults::Point;
 use crate::kafka::context::{Notice, Progress};
 use crate::kafka::{self, Consumer, Event};
 use crate::record::{OffsetRange, TopicPartition};
+use crate::schema::subject::Erased;
 use crate::telemetry::metrics::METRICS;
 
 /// Records taken in between two looks at everything else.
@@ -54,6 +55,8 @@ pub struct Worker {
     pub ceilings: Ceilings,
     pub reporter: Reporter,
     pub updates: Updates,
+    /// Who was erased, as it was read last.
+    pub erased: watch::Receiver<Arc<Erased>>,
     pub commits: Commits,
     pub audit: Audit,
     pub revocation: Option<Revocation>,
@@ -98,6 +101,7 @@ impl Worker {
     pub fn run(mut self) -> Result<bool, Error> {
         loop {
             self.update(Instant::now())?;
+            self.forget_the_erased();
             if !self.regulator.holds() {
                 self.take_in()?;
             }

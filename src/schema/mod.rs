@@ -22,6 +22,7 @@ pub mod print;
 mod refusal;
 mod resolve;
 mod structure;
+pub mod subject;
 pub mod ty;
 
 pub use fault::{Error, Fault};

@@ -14,6 +14,7 @@ use super::json_schema::{Candidate, Compiled};
 use super::lifecycle::{self, Around};
 use super::model::{Column, Source, Table, Tombstones, Type, UnknownFields};
 use super::structure::{Sound, hint};
+use super::subject::names_somebody;
 
 /// Columns of one table.
 pub(super) const COLUMNS_MAX: usize = 10_000;
@@ -282,21 +283,14 @@ fn is_part(name: &str, column: &str) -> bool {
     name.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Columns that name a person must be there, and hold single values.
+/// Columns that name a person must be there, and hold values with one spelling.
 fn subjects(file: &TableFile, gathered: &Gathered, faults: &mut Faults) {
     for (index, name) in file.subject_columns.iter().flatten().enumerate() {
         let path = format!("subject_columns[{index}]");
         let found = gathered.columns.iter().find(|column| column.name == *name);
-        let compound = found.is_some_and(|column| {
-            let ty = column.ty.bare();
-            matches!(ty, Type::Json | Type::Array(_) | Type::Map(..) | Type::Tuple(_) | Type::Nested(_))
-        });
-        if compound {
-            faults.add(
-                &path,
-                format!("`{name}` holds more than one value"),
-                "name a column of a scalar type",
-            );
+        if found.is_some_and(|column| !names_somebody(&column.ty)) {
+            let hint = "name a column of text, of whole numbers up to 128 bits, of UUID or of addresses";
+            faults.add(&path, format!("`{name}` holds values that name nobody"), hint);
         } else if found.is_none() && !gathered.names.contains(name) {
             faults.add(&path, format!("there is no column `{name}`"), "name a column of this table");
         }

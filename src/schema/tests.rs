@@ -118,11 +118,8 @@ fn each_fault_is_found() {
         ),
         ("columns: [{name: '', type: Int8}]", "columns[0].name", "empty"),
         ("columns: [{name: a, type: Int8}]\nsubject_columns: [b]", "subject_columns[0]", "no column `b`"),
-        (
-            "columns: [{name: a, type: JSON}]\nsubject_columns: [a]",
-            "subject_columns[0]",
-            "more than one value",
-        ),
+        ("columns: [{name: a, type: JSON}]\nsubject_columns: [a]", "subject_columns[0]", "name nobody"),
+        ("columns: [{name: a, type: Float64}]\nsubject_columns: [a]", "subject_columns[0]", "name nobody"),
         ("columns: [{name: a}]", "columns[0]", "`type` is missing"),
         ("columns: [{name: a, type: Int8, default: null}]", "columns[0].default", "null"),
         ("columns: [{name: a, type: Int8, default: 1, required: true}]", "columns[0].default", "no use"),

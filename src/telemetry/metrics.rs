@@ -12,6 +12,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use super::backup::Backup;
+use super::fleet::Fleet;
 use super::pressure::Pressure;
 
 /// The process's metrics, created at first use.
@@ -73,6 +75,7 @@ pub struct Metrics {
 
     pub admin_requests: IntCounterVec,
     pub admin_jobs: IntCounterVec,
+    pub backup: Backup,
     pub e2e_latency: HistogramVec,
     pub memory_budget: IntGauge,
     pub memory_used: IntGauge,
@@ -80,6 +83,7 @@ pub struct Metrics {
     pub scrapes: IntCounter,
     pub drain_duration: Histogram,
     pub pressure: Pressure,
+    pub fleet: Fleet,
 }
 
 /// Seconds from a millisecond to a minute.
@@ -97,7 +101,7 @@ impl Builder {
         collector
     }
 
-    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(opts(name, help), labels))
     }
 
@@ -309,9 +313,10 @@ impl Metrics {
             ),
             admin_jobs: b.counter(
                 "admin_jobs_total",
-                "Jobs of the admin process that ended: done, failed, cancelled",
+                "Jobs of the admin process that ended: done, failed, cancelled, skipped",
                 &["action", "outcome"],
             ),
+            backup: Backup::new(&b),
             e2e_latency: b.histogram(
                 "e2e_latency_seconds",
                 "Kafka record timestamp until ClickHouse acknowledged the row, weighted by rows",
@@ -336,6 +341,7 @@ impl Metrics {
                 .buckets(SECONDS.to_vec()),
             )),
             pressure: Pressure::new(&b),
+            fleet: Fleet::new(&b),
             registry: b.0,
         }
     }

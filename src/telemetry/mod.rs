@@ -3,7 +3,9 @@
 //! Refuses to know who reports. The metrics registry and the log subscriber are the crate's only
 //! global state.
 
+pub mod backup;
 pub mod config;
+pub mod fleet;
 pub mod health;
 pub mod http;
 pub mod listen;

@@ -11,7 +11,7 @@ use penstock::admin::care::{Care, Optimize, Targets};
 use penstock::admin::command::{Actor, Permission};
 use penstock::admin::desk::{Desk, Progress, Setup};
 use penstock::admin::erase::{Eraser, Request, Subject};
-use penstock::admin::lifecycle::{Config, Expire, HoldRequest, Lifecycles, Materialize};
+use penstock::admin::lifecycle::{Config, Error, Expire, HoldRequest, Lifecycles, Materialize, Outcomes};
 use penstock::admin::migrate;
 use serde_json::{Value, json};
 
@@ -441,6 +441,7 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
         partitions: Vec::new(),
         reason: String::new(),
         until: None,
+        dry_run: false,
     };
     let mut refused = vec![
         reader.apply(&[], &plan.hash).await.unwrap_err().to_string(),
@@ -449,10 +450,10 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
     ];
     let subject = Subject { column: "email".to_owned(), value: "a@b".to_owned() };
     let request = Request { subject, reason: String::new(), lightweight: false };
-    let eraser = Eraser::new(lifecycles(stranger(Permission::Lifecycle)), "penstock_erasures");
+    let eraser = Eraser::new(lifecycles(stranger(Permission::Lifecycle)));
     refused.push(eraser.erase(&request).await.unwrap_err().to_string());
     let care = Care::new(desk(&bench, stranger(Permission::LegalHold)).0);
-    refused.push(care.optimize(&optimize()).await.unwrap()[0].error.clone().unwrap());
+    refused.push(care.optimize(&optimize()).await.unwrap().tables[0].error.clone().unwrap());
     for (message, needs) in
         refused.iter().zip(["lifecycle", "lifecycle", "legal_hold", "erase", "table_care"])
     {
@@ -464,11 +465,52 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
     // The right ones may, and who waits is told of progress.
     let (desk, told) = desk(&bench, stranger(Permission::TableCare));
     let done = Care::new(desk).optimize(&optimize()).await.unwrap();
-    assert_eq!(done[0].after.unwrap().parts, 1, "{done:?}");
+    assert_eq!(done.tables[0].after.unwrap().parts, 1, "{done:?}");
     assert!(told.load(Ordering::Relaxed) > 0);
     let master = lifecycles(stranger(Permission::Lifecycle));
     master.apply(&[], &plan.hash).await.unwrap();
     assert_eq!(count(&bench, "events"), 0);
     let materialize = Materialize { table: "events".to_owned(), ..Materialize::default() };
-    assert!(master.materialize(&materialize).await.unwrap().is_empty(), "nothing is left");
+    assert!(master.materialize(&materialize).await.unwrap().partitions.is_empty(), "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_at_a_time_are_one_after_the_other_or_one_is_refused() {
+    let bench = Bench::new();
+    events(&bench, "events", "toYYYYMMDD(time)", "  delete_after: 30d\n");
+    day(&bench, "events", 60, 1_000, 10);
+    let hash = bench.json(6, &["lifecycle", "plan"])["hash"].as_str().unwrap().to_owned();
+    let held = |expires_ms: i64| {
+        bench.sql(&format!(
+            "CREATE TABLE DB.penstock_holds_lock_1 (x UInt8) ENGINE = Memory COMMENT \
+             '{{\"owner\":\"somebody\",\"token\":\"abc\",\"since\":\"noon\",\"expires_ms\":{expires_ms}}}'"
+        ))
+    };
+    held(i64::MAX);
+    for arguments in [&["apply", "--plan", &hash][..], &["expire"], &["materialize", "events"]] {
+        let arguments = [&["lifecycle"], arguments].concat();
+        bench.refused(7, "somebody changes tables by their age since noon", &arguments);
+    }
+    assert_eq!(count(&bench, "events"), 1_000);
+    bench.sql("DROP TABLE DB.penstock_holds_lock_1 SYNC");
+    held(1);
+    let tables = || penstock::schema::load_dir(bench.folder.path()).unwrap();
+    let master = || {
+        let actor = Actor::with("one", "here", vec![Permission::Lifecycle]);
+        Lifecycles::new(desk(&bench, actor).0, &Config::default(), "MergeTree", tables()).unwrap()
+    };
+    let (one, other) = (master(), master());
+    let (first, second) = tokio::join!(one.apply(&[], &hash), other.apply(&[], &hash));
+    let dropped = |done: &Result<Outcomes, Error>| {
+        done.as_ref().map_or(0, |done| done.tables.iter().map(|table| table.partitions.len()).sum())
+    };
+    assert_eq!(dropped(&first) + dropped(&second), 1, "{first:?} {second:?}");
+    for refused in [first, second].into_iter().filter_map(Result::err) {
+        assert!(matches!(refused, Error::Locked { .. } | Error::PlanDiffers { .. }), "{refused}");
+    }
+    assert_eq!(count(&bench, "events"), 0);
+    assert_eq!(
+        bench.sql("SELECT count() FROM system.tables WHERE database = 'DB' AND name LIKE '%lock%'"),
+        "0"
+    );
 }

@@ -14,12 +14,15 @@ mod scene;
 
 mod admin;
 mod audit;
+mod backup;
 mod care;
 mod clickhouse;
 mod commands;
+mod crypt;
 mod dev_servers;
 mod dlq;
 mod erase;
+mod erased;
 mod exact;
 #[allow(dead_code, clippy::print_stdout, reason = "it is to be read")]
 mod example;
@@ -27,6 +30,7 @@ mod failure;
 mod fencing;
 mod insert;
 mod inspect;
+mod leader;
 mod ledger;
 mod lifecycle;
 mod line;

@@ -57,7 +57,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("admin", &["clickhouse", "schema", "faults", "units", "telemetry"]),
+    // Kafka for choosing a leader, never for the offsets of the line.
+    ("admin", &["kafka", "clickhouse", "schema", "faults", "record", "units", "telemetry"]),
     ("generate", &["kafka", "clickhouse", "record", "units", "telemetry"]),
     (
         "config",

@@ -37,6 +37,10 @@ pub struct Config {
     pub token_life: Span,
     /// Longest life of a token that is issued, and longest time over which one is refreshed.
     pub token_life_max: Span,
+    /// Table in `clickhouse.database` on the first endpoint that keeps tokens which were taken back.
+    pub revoked_table: String,
+    /// How often it is read: so long at most a token holds elsewhere that was taken back in one process.
+    pub revoked_refresh: Span,
     /// Tokens that one address may try in vain within `failures_window`; then it has to wait.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub failures_max: u32,
@@ -58,6 +62,8 @@ impl Default for Config {
             skew_max: Span::secs(30),
             token_life: Span::secs(3600),
             token_life_max: Span::secs(86_400),
+            revoked_table: "penstock_revoked_tokens".to_owned(),
+            revoked_refresh: Span::secs(10),
             failures_max: 10,
             failures_window: Span::secs(60),
         }

@@ -1,4 +1,4 @@
-//! Where a set of public keys comes from: a file, or one configured address.
+//! Where a set of public keys comes from: a file, or one configured address; and what such addresses are asked by.
 //!
 //! Refuses to send anything along, to follow another address, and to read without end.
 
@@ -45,41 +45,52 @@ pub enum Source {
     Url(Box<Address>),
 }
 
+/// What asks an address.
+pub type Caller = Client<HttpsConnector<HttpConnector>, Body>;
+
 /// An address, and what asks it.
 pub struct Address {
     uri: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Caller,
+}
+
+/// What asks this address, which is certified by these authorities, or by those of the system.
+///
+/// # Errors
+/// An address that is none, or that would be asked without encryption over a network.
+pub fn caller(url: &str, authorities: Option<&Path>) -> Result<(Uri, Caller), Error> {
+    let uri: Uri = url.parse().map_err(|_| Error::Address)?;
+    let is_here = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    match uri.scheme_str() {
+        Some("https") if uri.host().is_some() => {}
+        Some("http") if is_here => {}
+        _ => return Err(Error::Address),
+    }
+    let tls = |error: &dyn fmt::Display| Error::Tls(error.to_string());
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| tls(&error))?;
+    let config = match authorities {
+        Some(path) => builder.with_root_certificates(roots(path)?),
+        None if is_here => builder.with_root_certificates(RootCertStore::empty()),
+        None => builder.with_native_roots().map_err(|error| tls(&error))?,
+    };
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(ANSWER_MAX));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(config.with_no_client_auth())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Ok((uri, Client::builder(TokioExecutor::new()).build(connector)))
 }
 
 impl Source {
     /// # Errors
     /// An address that is none, or that would be asked without encryption over a network.
     pub fn url(url: &str, authorities: Option<&Path>) -> Result<Source, Error> {
-        let uri: Uri = url.parse().map_err(|_| Error::Address)?;
-        let is_here = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        match uri.scheme_str() {
-            Some("https") if uri.host().is_some() => {}
-            Some("http") if is_here => {}
-            _ => return Err(Error::Address),
-        }
-        let tls = |error: &dyn fmt::Display| Error::Tls(error.to_string());
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| tls(&error))?;
-        let config = match authorities {
-            Some(path) => builder.with_root_certificates(roots(path)?),
-            None if is_here => builder.with_root_certificates(RootCertStore::empty()),
-            None => builder.with_native_roots().map_err(|error| tls(&error))?,
-        };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(ANSWER_MAX));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config.with_no_client_auth())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let (uri, client) = caller(url, authorities)?;
         Ok(Source::Url(Box::new(Address { uri, client })))
     }
 

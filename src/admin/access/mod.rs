@@ -7,12 +7,14 @@ mod config;
 mod failures;
 pub(in crate::admin) mod jwks;
 mod keys;
+pub mod revoked;
 mod role;
 mod token;
 
 pub use config::Config;
 pub use failures::Failures;
 pub use keys::{Error as KeysError, Keys};
+pub use revoked::Revocations;
 pub use role::{Role, matrix};
 pub use token::{Error, Issued, Principal, Request};
 
@@ -29,6 +31,8 @@ use crate::units::Secret;
 pub struct Access {
     keys: Arc<Keys>,
     rules: Arc<Config>,
+    /// Where tokens are looked up that were taken back; nowhere without it.
+    revocations: Option<Revocations>,
 }
 
 impl Access {
@@ -38,7 +42,20 @@ impl Access {
     /// A file that cannot be read, or no key at all.
     pub fn new(config: &Config) -> Result<Access, KeysError> {
         let secret = config.key_file.as_deref().map(Key::read).transpose()?;
-        Ok(Access { keys: Arc::new(Keys::new(config, secret)?), rules: Arc::new(config.clone()) })
+        Ok(Access {
+            keys: Arc::new(Keys::new(config, secret)?),
+            rules: Arc::new(config.clone()),
+            revocations: None,
+        })
+    }
+
+    /// Refuses tokens of this list, and all of them before it is known.
+    pub fn looking_up(self, revocations: Revocations) -> Access {
+        Access { revocations: Some(revocations), ..self }
+    }
+
+    pub fn revocations(&self) -> Option<&Revocations> {
+        self.revocations.as_ref()
     }
 
     /// Fetches the public keys for the first time; what cannot be fetched now is tried again when it is needed.
@@ -51,7 +68,12 @@ impl Access {
     /// # Errors
     /// Why it is not taken.
     pub async fn verify(&self, token: &Secret, now: DateTime<Utc>) -> Result<Principal, Error> {
-        token::verify(&self.keys, &self.rules, token, now).await
+        let principal = token::verify(&self.keys, &self.rules, token, now).await?;
+        match self.revocations.as_ref().map(|list| list.is_revoked(&principal.id, now)) {
+            Some(None) => Err(Error::Unknown),
+            Some(Some(true)) => Err(Error::Revoked),
+            _ => Ok(principal),
+        }
     }
 
     /// Makes a token.
@@ -68,6 +90,11 @@ impl Access {
     /// A token of somebody else, or one whose first beginning is too long ago.
     pub fn refresh(&self, principal: &Principal, now: DateTime<Utc>) -> Result<Issued, Error> {
         token::refresh(&self.keys, &self.rules, principal, now)
+    }
+
+    /// How long the longest of the own tokens may hold.
+    pub fn life_max(&self) -> Duration {
+        self.rules.token_life_max.0
     }
 
     /// What is in effect for tokens whose request does not say it.

@@ -44,29 +44,33 @@ impl Role {
         Role::ALL.into_iter().find(|role| role.name() == text)
     }
 
-    pub fn permissions(self) -> &'static [Permission] {
+    pub fn may(self, permission: Permission) -> bool {
         use Permission as P;
-        match self {
-            Role::Viewer | Role::Analyst => &[P::SelfRead, P::MigrateRead, P::JobRead],
-            Role::Operator => {
-                &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::JobCancel, P::TableCare]
+        use Role::{Analyst, Auditor, DataAdmin, Operator, SecurityAdmin, Viewer};
+        let roles: &[Role] = match permission {
+            P::SelfRead | P::HealthRead | P::JobRead | P::TableRead => &Role::ALL,
+            P::MigrateRead | P::BackupRead | P::ScheduleRead => {
+                &[Viewer, Analyst, Operator, DataAdmin, Auditor]
             }
-            Role::DataAdmin => &[
-                P::SelfRead,
-                P::MigrateRead,
-                P::MigrateCheck,
-                P::MigrateUp,
-                P::MigrateDown,
-                P::MigrateJournal,
-                P::JobRead,
-                P::JobCancel,
-                P::TableCare,
-                P::Lifecycle,
-                P::Erase,
-            ],
-            Role::SecurityAdmin => &[P::SelfRead, P::TokenIssue, P::LegalHold],
-            Role::Auditor => &[P::SelfRead, P::MigrateRead, P::MigrateCheck, P::JobRead, P::AuditRead],
-        }
+            P::MigrateCheck => &[Operator, DataAdmin, Auditor],
+            P::JobCancel | P::TableCare | P::BackupCreate | P::ScheduleRun => &[Operator, DataAdmin],
+            P::MigrateUp
+            | P::MigrateDown
+            | P::MigrateJournal
+            | P::Lifecycle
+            | P::Erase
+            | P::BackupRestore
+            | P::BackupDelete => &[DataAdmin],
+            P::ErasureRead => &[DataAdmin, Auditor],
+            P::TokenIssue | P::TokenRevoke | P::LegalHold | P::KeyChange => &[SecurityAdmin],
+            P::KeyRead => &[SecurityAdmin, Auditor],
+            P::AuditRead => &[Auditor],
+        };
+        roles.contains(&self)
+    }
+
+    pub fn permissions(self) -> Vec<Permission> {
+        Permission::ALL.into_iter().filter(|permission| self.may(*permission)).collect()
     }
 }
 
@@ -75,7 +79,7 @@ pub fn matrix(head: &str, rows: impl IntoIterator<Item = (String, Permission)>) 
     let roles: Vec<&str> = Role::ALL.iter().map(|role| role.name()).collect();
     let mut text = format!("| {head} | {} |\n|---|{}\n", roles.join(" | "), "---|".repeat(roles.len()));
     for (name, needs) in rows {
-        let mark = |role: &Role| if role.permissions().contains(&needs) { "yes" } else { "" };
+        let mark = |role: &Role| if role.may(needs) { "yes" } else { "" };
         let marks: Vec<&str> = Role::ALL.iter().map(mark).collect();
         text.push_str(&format!("| {name} | {} |\n", marks.join(" | ")));
     }
@@ -91,11 +95,11 @@ mod tests {
         for role in Role::ALL {
             assert_eq!(serde_json::to_value(role).unwrap(), role.name());
             assert_eq!(Role::parse(role.name()), Some(role));
-            assert!(role.permissions().contains(&Permission::SelfRead), "{role:?}");
+            assert!(role.may(Permission::SelfRead), "{role:?}");
         }
         for permission in Permission::ALL {
             assert_eq!(serde_json::to_value(permission).unwrap(), permission.name());
-            assert!(Role::ALL.iter().any(|role| role.permissions().contains(&permission)), "{permission:?}");
+            assert!(Role::ALL.iter().any(|role| role.may(permission)), "{permission:?}");
         }
         assert_eq!(Role::parse("root"), None);
     }
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn who_says_who_may_changes_no_tables_and_who_changes_tables_does_not_say_it() {
         for role in Role::ALL {
-            let may = |permission| role.permissions().contains(&permission);
+            let may = |permission| role.may(permission);
             assert!(!(may(Permission::TokenIssue) && may(Permission::MigrateUp)), "{role:?}");
             assert!(!(may(Permission::AuditRead) && may(Permission::MigrateUp)), "{role:?}");
         }

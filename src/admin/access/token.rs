@@ -49,6 +49,12 @@ pub enum Error {
         "it has no role that is known\nhint: see `penstock token permissions`, and admin.access.roles_claim"
     )]
     Roleless,
+    #[error("it was revoked\nhint: get a new one")]
+    Revoked,
+    #[error(
+        "the list of revoked tokens is not known yet\nhint: it is read from ClickHouse; ask again when that answers"
+    )]
+    Unknown,
     #[error("tokens cannot be made without a secret\nhint: set admin.access.key_file")]
     NoSecret,
     #[error("it would live longer than admin.access.token_life_max\nhint: ask for less")]
@@ -91,7 +97,7 @@ pub struct Principal {
 impl Principal {
     pub fn permissions(&self) -> Vec<Permission> {
         let all = Permission::ALL.into_iter();
-        all.filter(|one| self.roles.iter().any(|role| role.permissions().contains(one))).collect()
+        all.filter(|one| self.roles.iter().any(|role| role.may(*one))).collect()
     }
 
     /// The same as somebody who asks for commands.

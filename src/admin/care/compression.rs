@@ -2,6 +2,7 @@
 //!
 //! Refuses to advise what was not measured, and a change that is hardly worth it: a rewrite has its price.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -40,7 +41,8 @@ pub struct Survey {
     pub gain_percent_min: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "CompressionReport")]
 pub struct Report {
     pub table: TableName,
     pub rows: u64,
@@ -49,7 +51,7 @@ pub struct Report {
     pub columns: Vec<ColumnReport>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ColumnReport {
     pub name: String,
     #[serde(rename = "type")]
@@ -65,7 +67,7 @@ pub struct ColumnReport {
     pub advice: Option<Advice>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Advice {
     pub codec: String,
     /// Of the sample, in hundredths.

@@ -21,8 +21,8 @@ use super::desk::Desk;
 
 pub use compression::{Advice, ColumnReport, Report, Survey};
 pub use error::Error;
-pub use optimize::{Optimize, Optimized, Targets};
-pub use recompress::{Recompress, Recompressed};
+pub use optimize::{Optimizations, Optimize, Optimized, Targets};
+pub use recompress::{Recompress, Recompressed, Recompressions};
 pub use sample::Measured;
 pub use sizes::{Disk, Size, Sizes, SizesOf, Sort};
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -38,8 +39,14 @@ pub struct Optimize {
     pub timeout: Duration,
 }
 
+/// Every table that was to be merged.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Optimizations {
+    pub tables: Vec<Optimized>,
+}
+
 /// One table, merged or only planned.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Optimized {
     pub table: TableName,
     pub sql: String,
@@ -86,7 +93,7 @@ impl Care {
     ///
     /// # Errors
     /// A table or partition that is not there, before anything is merged. What fails later stands in the answer.
-    pub async fn optimize(&self, options: &Optimize) -> Result<Vec<Optimized>, Error> {
+    pub async fn optimize(&self, options: &Optimize) -> Result<Optimizations, Error> {
         let mut all = Vec::new();
         for table in self.targets(options).await? {
             let partitions = parts::partitions(&self.desk, &table).await?;
@@ -95,11 +102,11 @@ impl Care {
             }
             all.push((table, partitions));
         }
-        let mut done = Vec::new();
+        let mut tables = Vec::new();
         for (table, partitions) in all {
-            done.push(self.optimize_one(options, table, &partitions).await);
+            tables.push(self.optimize_one(options, table, &partitions).await);
         }
-        Ok(done)
+        Ok(Optimizations { tables })
     }
 
     async fn targets(&self, options: &Optimize) -> Result<Vec<TableName>, Error> {

@@ -8,7 +8,7 @@ use super::Error;
 use crate::admin::desk::{self, Desk, TableName};
 
 /// One partition, or all of a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Parts {
     pub parts: u64,
     pub rows: u64,

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -28,8 +29,16 @@ pub struct Recompress {
     pub timeout: Duration,
 }
 
+/// What was done, or would be.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Recompressions {
+    /// Those that set codecs, before all.
+    pub statements: Vec<String>,
+    pub partitions: Vec<Recompressed>,
+}
+
 /// One partition, written again or only planned.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Recompressed {
     pub partition_id: String,
     pub sql: String,
@@ -39,18 +48,17 @@ pub struct Recompressed {
 }
 
 impl Care {
-    /// Sets the codecs, then writes each partition again, in the order of their ids. The first statements are those
-    /// that set codecs.
+    /// Sets the codecs, then writes each partition again, in the order of their ids.
     ///
     /// # Errors
     /// See [`Error`]; what was done before it stays done.
-    pub async fn recompress(&self, options: &Recompress) -> Result<(Vec<String>, Vec<Recompressed>), Error> {
+    pub async fn recompress(&self, options: &Recompress) -> Result<Recompressions, Error> {
         let table = self.desk.table(options.database.as_deref(), &options.table);
         let partitions = parts::partitions(&self.desk, &table).await?;
         if let Some(id) = options.partitions.iter().find(|id| !partitions.contains_key(*id)) {
             return Err(Error::NoPartition { table, id: id.clone() });
         }
-        let alters: Vec<String> = options
+        let statements: Vec<String> = options
             .codecs
             .iter()
             .map(|(column, codec)| set_codec(&table, column, &codec.to_string()))
@@ -61,15 +69,15 @@ impl Care {
             self.desk.check_disk(&table, largest).await?;
         }
         if options.dry_run {
-            return Ok((alters, planned));
+            return Ok(Recompressions { statements, partitions: planned });
         }
-        let details = json!({ "codecs": alters, "partitions": planned.iter().map(|one| &one.partition_id).collect::<Vec<_>>() });
-        let work = self.rewrite(options, &table, &alters, planned);
-        let written = self
+        let details = json!({ "codecs": statements, "partitions": planned.iter().map(|one| &one.partition_id).collect::<Vec<_>>() });
+        let work = self.rewrite(options, &table, &statements, planned);
+        let partitions = self
             .desk
             .audited("table.recompress", Permission::TableCare, (&table, details), Box::pin(work))
             .await?;
-        Ok((alters, written))
+        Ok(Recompressions { statements, partitions })
     }
 
     async fn rewrite(

@@ -3,6 +3,7 @@
 //! Refuses to leave anything behind: the scratch table is dropped whatever happens, and what a killed process left is
 //! swept by the next one. Rows are taken in the order of one part, because codecs live on order.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,7 +18,7 @@ const PREFIX: &str = "penstock_codec_";
 const TRIES_MAX: u32 = 3;
 
 /// What one codec took.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Measured {
     /// Empty stands for the server's default.
     pub codec: String,

@@ -2,6 +2,7 @@
 //!
 //! Refuses to count what has no parts: only tables of the MergeTree family keep their sizes in `system.parts`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -32,7 +33,7 @@ pub enum Sort {
 }
 
 /// One database, table or partition.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Size {
     pub database: String,
     pub table: String,
@@ -48,14 +49,14 @@ pub struct Size {
     pub disks: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Disk {
     pub name: String,
     pub free_bytes: u64,
     pub total_bytes: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Sizes {
     pub databases: Vec<Size>,
     pub tables: Vec<Size>,

@@ -6,16 +6,21 @@
 
 mod record;
 
+use std::time::Duration;
+
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use super::command::{self, Permission};
 use super::desk::{self, TableName};
+use super::key::hex;
 use super::lifecycle::{self, Lifecycles};
 use crate::clickhouse::{quote_identifier, quote_string};
-use crate::schema::Table;
+use crate::schema::subject::{Seed, canonical};
+use crate::schema::{Table, Type};
 
-pub use record::{Stage, digest};
+pub use record::{Record, Records, Stage};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,6 +34,10 @@ pub enum Error {
         "no table file declares `{0}` in `subject_columns`\nhint: declare the column in every table that has such rows"
     )]
     NoTable(String),
+    #[error(
+        "the value is none of column `{column}` of {table}, which is {ty}\nhint: write it as the type has it"
+    )]
+    NoValue { table: TableName, column: String, ty: Type },
     #[error(
         "{table} has rows of the subject that are held by {holds}\nhint: rows that are held are not erased; `penstock lifecycle release` lets them go"
     )]
@@ -48,7 +57,7 @@ pub struct Subject {
 
 impl std::fmt::Debug for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.column, digest(self))
+        f.write_str(&self.column)
     }
 }
 
@@ -61,7 +70,7 @@ pub struct Request {
 }
 
 /// Rows of the subject in one table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Found {
     pub table: TableName,
     pub rows: u64,
@@ -70,11 +79,12 @@ pub struct Found {
 }
 
 /// What was erased, or would be.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Erased {
     /// Of its record; empty of a dry run.
     pub id: String,
-    pub digest: String,
+    /// Of column and value; several where tables have the column with types that spell it differently.
+    pub digests: Vec<String>,
     pub tables: Vec<Found>,
 }
 
@@ -82,12 +92,15 @@ pub struct Erased {
 pub struct Eraser {
     lifecycles: Lifecycles,
     records: TableName,
+    grace: Duration,
 }
 
 impl Eraser {
-    pub fn new(lifecycles: Lifecycles, records_table: &str) -> Eraser {
-        let records = lifecycles.desk().table(None, records_table);
-        Eraser { lifecycles, records }
+    pub fn new(lifecycles: Lifecycles) -> Eraser {
+        let config = lifecycles.config();
+        let records = lifecycles.desk().table(None, &config.erasures_table);
+        let grace = config.erasure_grace.0;
+        Eraser { lifecycles, records, grace }
     }
 
     /// Counts the rows of the subject. Changes nothing.
@@ -95,11 +108,26 @@ impl Eraser {
     /// # Errors
     /// See [`Error`].
     pub async fn count(&self, subject: &Subject) -> Result<Erased, Error> {
-        let mut tables = Vec::new();
+        let (mut tables, mut digests) = (Vec::new(), Vec::new());
         for table in self.declaring(subject)? {
+            let value = self.value(table, subject)?;
+            digests.push(hex(&Seed::new(&subject.column).digest(value.as_bytes())));
             tables.push(self.found(table, subject).await?);
         }
-        Ok(Erased { id: String::new(), digest: digest(subject), tables })
+        digests.sort();
+        digests.dedup();
+        Ok(Erased { id: String::new(), digests, tables })
+    }
+
+    /// As the column's type spells it: so the line finds it in records, and the server in rows.
+    fn value(&self, table: &Table, subject: &Subject) -> Result<String, Error> {
+        let ty = column_type(table, subject);
+        let none = || Error::NoValue {
+            table: self.lifecycles.name(table),
+            column: subject.column.clone(),
+            ty: ty.clone(),
+        };
+        canonical(&ty, &subject.value).ok_or_else(none)
     }
 
     /// Deletes the rows of the subject and looks that none is left.
@@ -115,7 +143,7 @@ impl Eraser {
             }
         }
         let erased = Erased { id: uuid::Uuid::new_v4().to_string(), ..counted };
-        let details = json!({ "id": erased.id, "column": request.subject.column, "digest": erased.digest,
+        let details = json!({ "id": erased.id, "column": request.subject.column, "digests": erased.digests,
                               "tables": erased.tables, "lightweight": request.lightweight });
         let desk = self.lifecycles.desk();
         let work = Box::pin(self.purge(request, &erased));
@@ -126,6 +154,8 @@ impl Eraser {
     async fn purge(&self, request: &Request, erased: &Erased) -> Result<(), Error> {
         self.create_records().await?;
         self.write(request, erased, Stage::Received).await?;
+        // Lines learn of it, and send what they hold of the subject.
+        tokio::time::sleep(self.grace).await;
         for table in self.declaring(&request.subject)? {
             let name = self.lifecycles.name(table);
             let partitions =
@@ -154,7 +184,7 @@ impl Eraser {
             true => format!("DELETE FROM {place} IN PARTITION ID {id} WHERE {condition}"),
             false => format!("ALTER TABLE {place} DELETE IN PARTITION ID {id} WHERE {condition}"),
         };
-        let params = [("value", json!(request.subject.value))];
+        let params = [("value", json!(self.value(table, &request.subject)?))];
         let settings = [("lightweight_deletes_sync", "2")];
         let timeout = self.lifecycles.timeout();
         Ok(self.lifecycles.desk().run_with(&name, (&sql, &params), &settings, timeout).await?)
@@ -174,7 +204,8 @@ impl Eraser {
             name.sql(),
             condition(table, subject)
         );
-        let rows = self.lifecycles.desk().rows(&sql, &[("value", json!(subject.value))]).await?;
+        let rows =
+            self.lifecycles.desk().rows(&sql, &[("value", json!(self.value(table, subject)?))]).await?;
         let partitions = rows.iter().map(|row| row.text(0)).collect();
         Ok(Found { table: name, rows: rows.iter().map(|row| row.number(1)).sum(), partitions })
     }
@@ -182,7 +213,10 @@ impl Eraser {
 
 /// The value is read as the column's own type, so that `7` finds the number 7 and text finds text.
 fn condition(table: &Table, subject: &Subject) -> String {
+    format!("{} = {{value:{}}}", quote_identifier(&subject.column), column_type(table, subject))
+}
+
+fn column_type(table: &Table, subject: &Subject) -> Type {
     let column = table.columns.iter().find(|column| column.name == subject.column);
-    let ty = column.map(|column| column.ty.bare().to_string()).unwrap_or_else(|| "String".to_owned());
-    format!("{} = {{value:{ty}}}", quote_identifier(&subject.column))
+    column.map_or(Type::String, |column| column.ty.bare().clone())
 }

@@ -1,13 +1,15 @@
 //! The record of erasures: what was asked for and how far it came, without the value itself.
 //!
-//! Refuses to be anonymous: the digest lets who knows a value find its record, and so lets anybody try all values of a
+//! Refuses to be anonymous: a digest lets who knows a value find its record, and so lets anybody try all values of a
 //! small range. It is what a later reading of old records can be compared with.
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
-use super::{Erased, Eraser, Error, Request, Subject};
-use crate::admin::desk;
-use crate::admin::migrate::script::sha256;
+use super::{Erased, Eraser, Error, Request};
+use crate::admin::desk::{self, Row};
+use crate::admin::migrate::journal::is_missing;
 use crate::admin::rows;
 
 /// How far an erasure is. Each is a row of its own.
@@ -30,9 +32,26 @@ impl Stage {
     }
 }
 
-/// SHA-256 of the column's name, a NUL, and the value.
-pub fn digest(subject: &Subject) -> String {
-    sha256(&format!("{}\0{}", subject.column, subject.value))
+/// The latest erasures, newest first.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Records {
+    pub erasures: Vec<Record>,
+}
+
+/// One erasure, as far as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Record {
+    pub id: String,
+    /// `received`, `deleted` or `verified`.
+    pub stage: String,
+    /// When it came to that stage, in UTC.
+    pub at: String,
+    pub column: String,
+    pub digests: Vec<String>,
+    pub tables: Vec<String>,
+    pub rows: u64,
+    pub reason: String,
+    pub actor: String,
 }
 
 impl Eraser {
@@ -49,36 +68,53 @@ impl Eraser {
         Ok(desk.client.execute_idempotent(&sql, &[]).await.map_err(desk::Error::from)?)
     }
 
+    /// The latest records, newest first. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn records(&self, count_max: usize) -> Result<Records, Error> {
+        let sql = format!(
+            "SELECT toString(id), argMax(stage, at), toString(max(at)) AS latest, any(column), arraySort(groupUniqArray(toString(digest))), \
+             any(tables), any(rows), any(reason), any(actor) FROM {} GROUP BY id ORDER BY latest DESC, id \
+             LIMIT {{count:UInt64}}",
+            self.records.sql()
+        );
+        let one = |row: &Row| Record {
+            id: row.text(0),
+            stage: row.text(1),
+            at: row.text(2),
+            column: row.text(3),
+            digests: row.texts(4),
+            tables: row.texts(5),
+            rows: row.number(6),
+            reason: row.text(7),
+            actor: row.text(8),
+        };
+        match self.lifecycles.desk().rows(&sql, &[("count", json!(count_max))]).await {
+            Ok(rows) => Ok(Records { erasures: rows.iter().map(one).collect() }),
+            // Nobody was erased yet.
+            Err(desk::Error::ClickHouse(error)) if is_missing(&error) => Ok(Records { erasures: Vec::new() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(super) async fn write(&self, request: &Request, erased: &Erased, stage: Stage) -> Result<(), Error> {
         let desk = self.lifecycles.desk();
         let tables: Vec<String> = erased.tables.iter().map(|found| found.table.to_string()).collect();
-        let row = [
-            ("id", "UUID", json!(erased.id)),
-            ("stage", "String", json!(stage.name())),
-            ("column", "String", json!(request.subject.column)),
-            ("digest", "String", json!(erased.digest)),
-            ("tables", "Array(String)", json!(tables)),
-            ("rows", "UInt64", json!(erased.tables.iter().map(|found| found.rows).sum::<u64>())),
-            ("reason", "String", json!(request.reason)),
-            ("actor", "String", json!(desk.actor().to_string())),
-        ];
-        // A row that is there twice says the same.
-        Ok(rows::append(&desk.client, &self.records.sql(), &row).await.map_err(desk::Error::from)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_names_column_and_value_and_the_value_is_never_shown() {
-        let subject =
-            |column: &str, value: &str| Subject { column: column.to_owned(), value: value.to_owned() };
-        let one = subject("email", "a@b.example");
-        assert_eq!(digest(&one), digest(&one.clone()));
-        assert_ne!(digest(&one), digest(&subject("emai", "la@b.example")));
-        assert_eq!(digest(&one).len(), 64);
-        assert!(!format!("{one:?}").contains("a@b"), "{one:?}");
+        for digest in &erased.digests {
+            let row = [
+                ("id", "UUID", json!(erased.id)),
+                ("stage", "String", json!(stage.name())),
+                ("column", "String", json!(request.subject.column)),
+                ("digest", "String", json!(digest)),
+                ("tables", "Array(String)", json!(tables)),
+                ("rows", "UInt64", json!(erased.tables.iter().map(|found| found.rows).sum::<u64>())),
+                ("reason", "String", json!(request.reason)),
+                ("actor", "String", json!(desk.actor().to_string())),
+            ];
+            // A row that is there twice says the same.
+            rows::append(&desk.client, &self.records.sql(), &row).await.map_err(desk::Error::from)?;
+        }
+        Ok(())
     }
 }

@@ -4,23 +4,29 @@
 //! run would become a real one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::routes::Route;
 use crate::admin::access::Principal;
 use crate::admin::command::{Actor, Command};
-use crate::admin::jobs::Ask;
+use crate::admin::desk::{Observer, Progress};
+use crate::admin::desks::For;
+use crate::admin::jobs::{Ask, Handle};
 use crate::admin::key::hex;
 
 const KEY_CHARS_MAX: usize = 200;
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 1000;
+const LIMIT_DEFAULT: u32 = 100;
+pub const LIMIT_MAX: u32 = 1000;
+/// Names in one parameter.
+const NAMES_MAX: usize = 1000;
 
 /// A request of somebody who may take this route.
 pub struct Asked {
@@ -73,10 +79,9 @@ impl Asked {
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let text: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
         serde_json::from_slice(text).map_err(|error| {
-            // The message may name fields, and says where; values of the body are not in it.
-            Problem::bad(&format!(
-                "the body is not what this route takes: {error}\nhint: see /v1/openapi.json"
-            ))
+            let text = format!("the body is not what this route takes: {error}\nhint: see /v1/openapi.json");
+            // JSON that cannot be read, or JSON with a value that does not fit.
+            if error.is_data() { Problem::unfit(&text) } else { Problem::bad(&text) }
         })
     }
 
@@ -86,17 +91,54 @@ impl Asked {
 
     /// Whether only to say what would be done.
     pub fn is_dry_run(&self) -> Result<bool, Problem> {
-        match self.text("dry_run") {
+        self.flag("dry_run")
+    }
+
+    /// Whether the parameter is there and true.
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.text(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(_) => Err(Problem::bad("dry_run is neither true nor false")),
+            Some(_) => Err(Problem::bad(&format!("{name} is neither true nor false"))),
+        }
+    }
+
+    /// The names that the parameter has, parted by commas.
+    pub fn names(&self, name: &str) -> Result<Vec<String>, Problem> {
+        let text = self.text(name).unwrap_or_default();
+        let all: Vec<String> = text.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
+        match all.len() <= NAMES_MAX {
+            true => Ok(all),
+            false => Err(Problem::bad(&format!("{name} has more than {NAMES_MAX} names"))),
         }
     }
 
     pub fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.text("limit") else { return Ok(LIMIT_DEFAULT) };
-        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        let text = self.text("limit");
+        let limit = text.map_or(Some(LIMIT_DEFAULT), |text| text.parse().ok());
+        let limit = limit.filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
         limit.ok_or_else(|| Problem::bad(&format!("limit is no number from 1 to {LIMIT_MAX}")))
+    }
+
+    /// Who asks for work on tables, where, without being told of it.
+    pub fn here(&self) -> For {
+        self.by(Arc::new(|_| {}), CancellationToken::new())
+    }
+
+    /// Who asks for a job on tables, where; the job is told of merges.
+    pub fn job(&self, handle: &Handle) -> For {
+        let told = handle.clone();
+        let observer = move |progress: &Progress| {
+            if progress.merges > 0 {
+                told.tell(progress);
+            }
+        };
+        self.by(Arc::new(observer), handle.stop.clone())
+    }
+
+    fn by(&self, observer: Observer, stop: CancellationToken) -> For {
+        For { endpoint: self.text("endpoint").map(str::to_owned), actor: self.actor.clone(), observer, stop }
     }
 
     /// The command that the route stands for.
@@ -118,6 +160,7 @@ impl Asked {
             actor: self.principal.subject.clone(),
             key: self.key.clone(),
             fingerprint: hex(hash.finalize().as_slice()),
+            run: None,
         }
     }
 }
@@ -145,9 +188,15 @@ fn idempotency_key(route: &Route, headers: &HeaderMap) -> Result<Option<String>,
     if !route.is_job() {
         return Err(Problem::bad("this route takes no Idempotency-Key\nhint: routes that answer 202 do"));
     }
-    let text = value.to_str().ok().filter(|text| (1..=KEY_CHARS_MAX).contains(&text.len()));
-    let wrong =
-        || Problem::bad(&format!("the Idempotency-Key is not 1 to {KEY_CHARS_MAX} printable characters"));
+    let fits = |text: &&str| {
+        (1..=KEY_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let text = value.to_str().ok().filter(fits);
+    let wrong = || {
+        Problem::bad(&format!(
+            "the Idempotency-Key is not 1 to {KEY_CHARS_MAX} printable characters without spaces"
+        ))
+    };
     text.map(|text| Some(text.to_owned())).ok_or_else(wrong)
 }
 

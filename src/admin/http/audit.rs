@@ -53,6 +53,6 @@ pub fn verify(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Problem> 
     })
 }
 
-fn broken_off(error: &tokio::task::JoinError) -> Problem {
+pub fn broken_off(error: &tokio::task::JoinError) -> Problem {
     Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string())
 }

@@ -16,8 +16,8 @@ use serde_json::json;
 use super::Surface;
 use super::asked::{Asked, Bearer};
 use super::problem::Problem;
-use super::routes::{self, Answer, Route};
-use crate::admin::access::Principal;
+use super::routes::{Answer, Route};
+use crate::admin::access::{self, Principal};
 use crate::admin::command::{self, Actor, Command};
 use crate::telemetry::metrics::METRICS;
 use crate::units::Secret;
@@ -85,7 +85,10 @@ async fn handle(
     }
     let body_bytes_max = surface.config.body_bytes_max.as_usize();
     let asked = Asked::read(route, Bearer { principal, actor }, id, request, body_bytes_max).await?;
-    routes::act(surface, asked).await
+    if route.is_job() {
+        surface.jobs.recall(&asked.ask()).await?;
+    }
+    (route.does)(surface, &asked).await
 }
 
 fn door(route: &Route, details: serde_json::Value) -> Command {
@@ -108,15 +111,21 @@ async fn authenticate(
     let refused = match bearer(headers) {
         Ok(token) => match surface.access.verify(&token, Utc::now()).await {
             Ok(principal) => return Ok(principal),
-            Err(error) => format!("the token is not taken: {error}"),
+            // Nobody's fault, and nothing to count.
+            Err(error @ access::Error::Unknown) => return Err(error.into()),
+            Err(access::Error::Revoked) => {
+                ("revoked", "the token was revoked\nhint: get a new one".to_owned())
+            }
+            Err(error) => ("unauthorized", format!("the token is not taken: {error}")),
         },
-        Err(why) => why.to_owned(),
+        Err(why) => ("unauthorized", why.to_owned()),
     };
+    let (code, refused) = refused;
     surface.failures.failed(peer.ip(), Instant::now());
     let stranger = Actor::with("unknown", &peer.to_string(), Vec::new());
     let why = refused.lines().next().unwrap_or_default();
     command::refuse(&surface.trail, &stranger, &door(route, json!({})), why).await;
-    Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", &refused))
+    Err(Problem::new(StatusCode::UNAUTHORIZED, code, &refused))
 }
 
 /// The token of the one header that may have it.

@@ -21,6 +21,8 @@ use crate::admin::jobs::{Handle, Job};
 #[derive(Serialize, JsonSchema)]
 pub struct List {
     pub jobs: Vec<Job>,
+    /// Whether those of other processes and of earlier ones are among them; false when the table of jobs cannot be read.
+    pub complete: bool,
 }
 
 /// Starts the work, and says where to look for what comes of it.
@@ -47,21 +49,22 @@ where
     Ok(Answer { status: StatusCode::ACCEPTED, location, is_repeated: !is_new, ..Answer::new(&job)? })
 }
 
-pub fn list(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
-    Answer::new(&List { jobs: surface.jobs.list(asked.limit()?) })
+pub async fn list(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let (jobs, complete) = surface.jobs.list(None, asked.limit()?).await;
+    Answer::new(&List { jobs, complete })
 }
 
-pub fn show(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
-    Answer::new(&surface.jobs.get(&asked.id)?)
+pub async fn show(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    Answer::new(&surface.jobs.get(&asked.id).await?)
 }
 
 pub async fn cancel(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Problem> {
-    let job = surface.jobs.get(&asked.id)?;
+    let job = surface.jobs.get(&asked.id).await?;
     if asked.is_dry_run()? {
         return Answer::new(&job);
     }
     let details = json!({ "action": job.action, "asked_by": job.actor });
-    let work = async { Ok::<Job, Problem>(surface.jobs.cancel(&asked.id)?) };
+    let work = Box::pin(async { Ok::<Job, Problem>(surface.jobs.cancel(&asked.id).await?) });
     let cancelled =
         command::run(&surface.trail, &asked.actor, asked.command(&asked.id, details), work).await?;
     Answer::new(&cancelled)

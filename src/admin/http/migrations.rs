@@ -3,6 +3,7 @@
 //! Refuses to run what nobody has looked at: up and down want the hash of a plan.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -73,8 +74,7 @@ pub struct Marked {
     /// Version, name or file.
     pub migration: String,
     /// Number of the statement; all without it.
-    #[schemars(range(min = 1))]
-    pub statement: Option<u32>,
+    pub statement: Option<NonZeroU32>,
     /// On this endpoint alone, as host:port.
     pub host: Option<String>,
     /// Whether it was carried out.
@@ -107,7 +107,7 @@ pub async fn plan(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
     match asked.text("direction") {
         None | Some("up") => Answer::new(&surface.migrator.plan(&options).await?),
         Some("down") if options.to.is_none() => {
-            Err(Problem::bad("to is missing\nhint: say the version to stay at"))
+            Err(Problem::unfit("to is missing\nhint: say the version to stay at"))
         }
         Some("down") => Answer::new(&surface.migrator.plan_down(&options).await?),
         Some(_) => Err(Problem::bad("direction is neither up nor down")),
@@ -155,13 +155,14 @@ pub async fn baseline(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, P
 
 pub async fn mark(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Problem> {
     let Marked { migration, statement, host, done, note } = asked.body()?;
+    let statement = statement.map(NonZeroU32::get);
     write_down(surface, asked, Marking::Mark(Mark { migration, statement, host, done, note })).await
 }
 
 pub async fn repair(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Problem> {
     let repair: Repair = asked.body()?;
     if !repair.accept {
-        return Err(Problem::bad(
+        return Err(Problem::unfit(
             "accept is not true\nhint: it says that the changes are no changes of the schema",
         ));
     }
@@ -186,7 +187,7 @@ async fn write_down(surface: &Arc<Surface>, asked: &Asked, marking: Marking) -> 
 fn planned(options: &Options) -> Result<(), Problem> {
     match options.plan {
         Some(_) => Ok(()),
-        None => Err(Problem::bad(
+        None => Err(Problem::unfit(
             "plan is missing\nhint: look at GET /v1/migrations/plan, or send it with dry_run=true, and name its hash",
         )),
     }
@@ -196,7 +197,7 @@ fn dangers(names: &[String]) -> Result<BTreeSet<Danger>, Problem> {
     let known = Danger::ALL.map(Danger::name).join(", ");
     let parse = |name: &String| Danger::parse(name);
     let all: Option<BTreeSet<Danger>> = names.iter().map(parse).collect();
-    all.ok_or_else(|| Problem::bad(&format!("a danger in allow is none\nhint: there are {known}")))
+    all.ok_or_else(|| Problem::unfit(&format!("a danger in allow is none\nhint: there are {known}")))
 }
 
 /// The library's migrator for whoever asks, which tells the job of its steps.

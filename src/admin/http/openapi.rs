@@ -5,12 +5,12 @@
 use std::sync::LazyLock;
 
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
-use super::routes::{ROUTES, Route};
+use super::routes::{self, Kind, Route};
 use crate::admin::jobs::Job;
 
 /// Any object; what it says of itself is in it.
@@ -32,7 +32,7 @@ fn describe() -> Value {
     settings.meta_schema = None;
     let mut generator = settings.into_generator();
     let mut paths = Map::new();
-    for route in ROUTES {
+    for route in routes::all() {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
             path.insert(route.verb.name().to_ascii_lowercase(), operation(route, &mut generator));
@@ -107,12 +107,20 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     }
     if let Some(body) = route.body {
         let schema = body(generator);
+        let required = !takes_nothing(&schema, generator);
         fields.insert(
             "requestBody".to_owned(),
-            json!({ "required": true, "content": { "application/json": { "schema": schema } } }),
+            json!({ "required": required, "content": { "application/json": { "schema": schema } } }),
         );
     }
     operation
+}
+
+/// Whether an empty object is a body, and so none at all.
+fn takes_nothing(schema: &Schema, generator: &SchemaGenerator) -> bool {
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+    let definition = name.and_then(|name| generator.definitions().get(name));
+    definition.is_some_and(|definition| definition.get("required").is_none())
 }
 
 fn content(about: &str, kind: &str, schema: &Value) -> Value {
@@ -120,20 +128,29 @@ fn content(about: &str, kind: &str, schema: &Value) -> Value {
 }
 
 fn parameters(route: &Route) -> Vec<Value> {
-    let in_path = route
-        .path
-        .contains("{id}")
-        .then(|| json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }));
-    let in_query = route.parameters().map(|one| {
-        json!({ "name": one.name, "in": "query", "description": one.about, "schema": { "type": one.kind } })
-    });
+    let left_open = route.path.split('{').nth(1).and_then(|rest| rest.split('}').next());
+    let in_path = left_open
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    let in_query = route.parameters().map(
+        |one| json!({ "name": one.name, "in": "query", "description": one.about, "schema": kind(one.kind) }),
+    );
     let key = route.is_job().then(|| {
         json!({
-            "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "maxLength": 200 },
+            "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$" },
             "description": "The same key with the same request gives the same job; with another request, 409",
         })
     });
     in_path.into_iter().chain(in_query).chain(key).collect()
+}
+
+fn kind(kind: Kind) -> Value {
+    match kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Names => json!({ "type": "string", "description": "Names, parted by commas" }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Number { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::OneOf(all) => json!({ "type": "string", "enum": all }),
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +160,7 @@ mod tests {
     #[test]
     fn every_route_is_described_and_every_reference_leads_somewhere() {
         let all = description();
-        for route in ROUTES {
+        for route in routes::all() {
             let operation = &all["paths"][route.path][route.verb.name().to_ascii_lowercase()];
             assert_eq!(operation["operationId"], route.action);
             assert_eq!(operation["x-penstock-permission"], route.needs.name());
@@ -154,7 +171,7 @@ mod tests {
         }
         let count: usize =
             all["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-        assert_eq!(count, ROUTES.len(), "nothing is described that is not there");
+        assert_eq!(count, routes::all().count(), "nothing is described that is not there");
         let text = all.to_string();
         let mut seen = 0;
         for reference in text.split("\"$ref\":\"").skip(1) {

@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::admin::{access, command, jobs, migrate};
+use crate::admin::access::revoked;
+use crate::admin::{access, care, command, crypt, desk, erase, jobs, lifecycle, migrate, schedule};
+use crate::clickhouse;
 
 /// A problem, as `application/problem+json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -22,8 +24,9 @@ pub struct Problem {
     pub status: u16,
     /// What is wrong.
     pub detail: String,
-    /// What to do about it.
+    /// What to do about it, if there is something.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default)]
     pub hint: String,
     /// Seconds to wait before it is worth asking again.
     #[serde(skip)]
@@ -46,8 +49,14 @@ impl Problem {
         }
     }
 
+    /// What is not as the description has it.
     pub fn bad(text: &str) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "bad_request", text)
+    }
+
+    /// What is as the description has it, and yet cannot be.
+    pub fn unfit(text: &str) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unfit", text)
     }
 
     pub fn after(self, seconds: u64) -> Problem {
@@ -85,6 +94,13 @@ impl IntoResponse for Problem {
 impl From<access::Error> for Problem {
     fn from(error: access::Error) -> Self {
         let status = match error {
+            access::Error::Revoked => {
+                return Problem::new(StatusCode::UNAUTHORIZED, "revoked", &error.to_string());
+            }
+            access::Error::Unknown => {
+                return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "revocations", &error.to_string())
+                    .after(5);
+            }
             access::Error::NoSecret => StatusCode::NOT_IMPLEMENTED,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
@@ -110,10 +126,39 @@ impl From<jobs::Error> for Problem {
             jobs::Error::KeyUsed => (StatusCode::CONFLICT, "key_used"),
             jobs::Error::Unknown(_) => (StatusCode::NOT_FOUND, "no_job"),
             jobs::Error::Ended(_) => (StatusCode::CONFLICT, "job_ended"),
+            jobs::Error::Overlap { .. } => (StatusCode::CONFLICT, "overlap"),
+            jobs::Error::Elsewhere { .. } => (StatusCode::CONFLICT, "job_elsewhere"),
+            jobs::Error::Unread(_) => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
             jobs::Error::Closed => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
         };
         let problem = Problem::new(status, code, &error.to_string());
         if status == StatusCode::SERVICE_UNAVAILABLE { problem.after(5) } else { problem }
+    }
+}
+
+impl From<schedule::Error> for Problem {
+    fn from(error: schedule::Error) -> Self {
+        match error {
+            schedule::Error::Jobs(error) => error.into(),
+            error @ schedule::Error::Unknown(..) => {
+                Problem::new(StatusCode::NOT_FOUND, "no_schedule", &error.to_string())
+            }
+            error @ schedule::Error::Forbidden { .. } => {
+                Problem::new(StatusCode::FORBIDDEN, "forbidden", &error.to_string())
+            }
+        }
+    }
+}
+
+impl From<revoked::Error> for Problem {
+    fn from(error: revoked::Error) -> Self {
+        match error {
+            revoked::Error::Command(error) => error.into(),
+            revoked::Error::ClickHouse(_) => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unreachable", &told(&error))
+            }
+            error => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "token", &error.to_string()),
+        }
     }
 }
 
@@ -125,10 +170,8 @@ impl From<migrate::Error> for Problem {
                 let E::Command(error) = error else { return Problem::bad("") };
                 return error.into();
             }
-            E::ClickHouse(error) if error.is_unreachable() => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unreachable")
-            }
-            E::ClickHouse(_) | E::Answer(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
+            E::ClickHouse(error) => return server(error),
+            E::Answer(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
             E::NoMigration(_) => (StatusCode::NOT_FOUND, "no_migration"),
             E::PlanDiffers { .. } => (StatusCode::CONFLICT, "plan_differs"),
             E::Locked { .. } => (StatusCode::CONFLICT, "locked"),
@@ -145,6 +188,110 @@ impl From<migrate::Error> for Problem {
             E::Cancelled { .. } => (StatusCode::CONFLICT, "cancelled"),
             E::Statement { .. } | E::NotVerified { .. } | E::Shadow { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "statement")
+            }
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+/// What ClickHouse said.
+fn server(error: &clickhouse::Error) -> Problem {
+    let (status, code) = match error.is_unreachable() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
+        false => (StatusCode::BAD_GATEWAY, "clickhouse"),
+    };
+    let text = told(error);
+    match text.contains("hint: ") {
+        true => Problem::new(status, code, &text),
+        false => Problem::new(status, code, &format!("{text}\nhint: {}", error.hint())),
+    }
+}
+
+impl From<desk::Error> for Problem {
+    fn from(error: desk::Error) -> Self {
+        use desk::Error as E;
+        let (status, code) = match &error {
+            E::ClickHouse(error) => return server(error),
+            E::NoEndpoint(..) => (StatusCode::UNPROCESSABLE_ENTITY, "no_endpoint"),
+            E::NoTable(_) => (StatusCode::NOT_FOUND, "no_table"),
+            E::StillRunning { .. } => (StatusCode::GATEWAY_TIMEOUT, "still_running"),
+            E::Disk { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
+            E::Cancelled(_) => (StatusCode::CONFLICT, "cancelled"),
+            E::Lock(_) => (StatusCode::CONFLICT, "lock_lost"),
+            E::Answer(_) => (StatusCode::BAD_GATEWAY, "clickhouse"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<care::Error> for Problem {
+    fn from(error: care::Error) -> Self {
+        use care::Error as E;
+        let (status, code) = match error {
+            E::Desk(error) => return error.into(),
+            E::Command(error) => return error.into(),
+            E::NoPartition { .. } => (StatusCode::NOT_FOUND, "no_partition"),
+            E::NoColumn { .. } => (StatusCode::NOT_FOUND, "no_column"),
+            E::NoParts { .. } | E::NoTarget => (StatusCode::UNPROCESSABLE_ENTITY, "no_parts"),
+            E::NoSample => (StatusCode::CONFLICT, "no_sample"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<lifecycle::Error> for Problem {
+    fn from(error: lifecycle::Error) -> Self {
+        use lifecycle::Error as E;
+        let (status, code) = match error {
+            E::Desk(error) => return error.into(),
+            E::Command(error) => return error.into(),
+            E::Locked { .. } => (StatusCode::CONFLICT, "locked"),
+            E::Files(_) | E::Floor { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "table_files"),
+            E::NoTableFile(_) | E::NoRules(_) => (StatusCode::NOT_FOUND, "no_rules"),
+            E::PlanDiffers { .. } => (StatusCode::CONFLICT, "plan_differs"),
+            E::Drifted(_) => (StatusCode::CONFLICT, "drifted"),
+            E::NoPartition { .. } => (StatusCode::NOT_FOUND, "no_partition"),
+            E::Held { .. } => (StatusCode::CONFLICT, "held"),
+            E::HoldExists(_) => (StatusCode::CONFLICT, "hold_exists"),
+            E::NoHold(_) => (StatusCode::NOT_FOUND, "no_hold"),
+            E::HoldOver(_) => (StatusCode::UNPROCESSABLE_ENTITY, "hold_over"),
+            E::ForeignTtl { .. } => (StatusCode::CONFLICT, "foreign_ttl"),
+            E::TooLarge { .. } => (StatusCode::CONFLICT, "too_large_to_drop"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<erase::Error> for Problem {
+    fn from(error: erase::Error) -> Self {
+        use erase::Error as E;
+        let (status, code) = match error {
+            E::Desk(error) => return error.into(),
+            E::Command(error) => return error.into(),
+            E::Lifecycle(error) => return error.into(),
+            E::NoTable(_) => (StatusCode::NOT_FOUND, "no_table"),
+            E::NoValue { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_value"),
+            E::Held { .. } => (StatusCode::CONFLICT, "held"),
+            E::Left { .. } => (StatusCode::CONFLICT, "left"),
+        };
+        Problem::new(status, code, &told(&error))
+    }
+}
+
+impl From<crypt::Error> for Problem {
+    fn from(error: crypt::Error) -> Self {
+        use crypt::Error as E;
+        let (status, code) = match &error {
+            E::NoRing | E::NoPrimary => (StatusCode::NOT_FOUND, "no_ring"),
+            E::NoKey(_) => (StatusCode::NOT_FOUND, "no_key"),
+            E::Moved { .. } => (StatusCode::CONFLICT, "rotated_meanwhile"),
+            E::InUse { .. } | E::IsPrimary(_) => (StatusCode::CONFLICT, "key_in_use"),
+            E::Full { .. } => (StatusCode::CONFLICT, "ring_full"),
+            E::File { .. } | E::NotARing { .. } | E::Random => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "key_ring")
+            }
+            E::NotAnEnvelope(_) | E::Refused { .. } | E::TooLarge { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "envelope")
             }
         };
         Problem::new(status, code, &told(&error))

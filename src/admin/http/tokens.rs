@@ -2,7 +2,7 @@
 //!
 //! Refuses to write a token down: the trail has its number, its owner and its roles.
 
-use chrono::Utc;
+use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,6 +11,7 @@ use super::Surface;
 use super::asked::Asked;
 use super::problem::Problem;
 use super::routes::Answer;
+use crate::admin::access::revoked::{self, Revocations, Revoked};
 use crate::admin::access::{Issued, Principal, Request, Role};
 use crate::admin::command;
 use crate::units::Span;
@@ -53,6 +54,62 @@ pub struct Made {
     pub token: Option<String>,
     #[serde(flatten)]
     pub principal: Principal,
+}
+
+/// A token that is to be taken back.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TakeBack {
+    /// Its claim `jti`.
+    pub id: String,
+    /// When it ends anyway, RFC 3339; without it, when the longest token ends that is issued now.
+    pub until: Option<String>,
+    /// Why; it stands in the list.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// The tokens that are taken back and have not ended.
+#[derive(Serialize, JsonSchema)]
+pub struct TakenBack {
+    pub revoked: Vec<Revoked>,
+}
+
+/// What was taken back, or would be.
+#[derive(Serialize, JsonSchema)]
+pub struct Gone {
+    pub id: String,
+    pub until: String,
+}
+
+pub async fn revoke(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let TakeBack { id, until, reason } = asked.body()?;
+    let now = Utc::now();
+    let until = match until.as_deref().map(DateTime::parse_from_rfc3339) {
+        None => now + surface.access.life_max(),
+        Some(Ok(until)) => until.with_timezone(&Utc),
+        Some(Err(_)) => {
+            return Err(Problem::unfit("until is no time\nhint: write it as 2026-12-31T12:00:00Z"));
+        }
+    };
+    let list = revocations(surface)?;
+    let gone = Gone { id: id.clone(), until: until.to_rfc3339_opts(SecondsFormat::Secs, true) };
+    let details = json!({ "until": gone.until, "reason": reason });
+    let request = revoked::Request { id, until, reason };
+    list.check(&request, now)?;
+    if !asked.is_dry_run()? {
+        let command = asked.command(&request.id, details);
+        list.revoke(&surface.trail, &asked.actor, command, &request).await?;
+    }
+    Answer::new(&gone)
+}
+
+pub async fn revoked(surface: &Surface, _: &Asked) -> Result<Answer, Problem> {
+    Answer::new(&TakenBack { revoked: revocations(surface)?.list(Utc::now()).await? })
+}
+
+fn revocations(surface: &Surface) -> Result<&Revocations, Problem> {
+    surface.access.revocations().ok_or_else(|| Problem::unfit("tokens cannot be taken back here"))
 }
 
 pub fn myself(asked: &Asked) -> Result<Answer, Problem> {

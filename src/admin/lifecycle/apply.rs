@@ -3,6 +3,9 @@
 //! Refuses another plan than the one that was seen, and to trust the plan to the end: holds and the youngest row are
 //! looked at again right before each partition goes.
 
+use std::time::Duration;
+
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,7 +28,7 @@ pub struct Expire {
 }
 
 /// One partition that is gone, or whose rows that were over are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Dropped {
     #[serde(flatten)]
     pub partition: PartitionPlan,
@@ -33,8 +36,14 @@ pub struct Dropped {
     pub outcome: &'static str,
 }
 
+/// What was done to every table.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Outcomes {
+    pub tables: Vec<Outcome>,
+}
+
 /// What was done to one table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Outcome {
     pub table: TableName,
     pub statements: Vec<String>,
@@ -47,8 +56,15 @@ impl Lifecycles {
     /// Sets TTLs and drops partitions that are over, as the plan with this hash says.
     ///
     /// # Errors
-    /// Another plan, and see [`Error`]. What was done before an error stays done.
-    pub async fn apply(&self, tables: &[String], hash: &str) -> Result<Vec<Outcome>, Error> {
+    /// Another plan, somebody else who is at it, and see [`Error`]. What was done before an error stays done.
+    pub async fn apply(&self, tables: &[String], hash: &str) -> Result<Outcomes, Error> {
+        let alone = self.alone(Permission::Lifecycle, Duration::ZERO).await?;
+        let applied = Box::pin(alone.under.apply_alone(tables, hash)).await;
+        alone.end().await;
+        applied
+    }
+
+    async fn apply_alone(&self, tables: &[String], hash: &str) -> Result<Outcomes, Error> {
         let plan = self.plan(tables).await?;
         if plan.hash != hash {
             return Err(Error::PlanDiffers { expected: hash.to_owned(), found: plan.hash });
@@ -61,7 +77,14 @@ impl Lifecycles {
     ///
     /// # Errors
     /// A table named that is held as a whole, and see [`Error`].
-    pub async fn expire(&self, expire: &Expire) -> Result<Vec<Outcome>, Error> {
+    pub async fn expire(&self, expire: &Expire) -> Result<Outcomes, Error> {
+        let alone = self.alone(Permission::Lifecycle, Duration::ZERO).await?;
+        let expired = Box::pin(alone.under.expire_alone(expire)).await;
+        alone.end().await;
+        expired
+    }
+
+    async fn expire_alone(&self, expire: &Expire) -> Result<Outcomes, Error> {
         let mut plan = self.expirable(expire).await?;
         plan.tables.iter_mut().for_each(|one| one.statements.clear());
         self.carry_out("lifecycle.expire", plan, expire).await
@@ -83,13 +106,13 @@ impl Lifecycles {
         }
     }
 
-    async fn carry_out(&self, action: &'static str, plan: Plan, how: &Expire) -> Result<Vec<Outcome>, Error> {
-        let mut done = Vec::new();
+    async fn carry_out(&self, action: &'static str, plan: Plan, how: &Expire) -> Result<Outcomes, Error> {
+        let mut tables = Vec::new();
         for one in plan.tables {
             let rewrites = if how.rewrite { one.rest.len() } else { 0 };
             if one.statements.is_empty() && one.drops.is_empty() && rewrites == 0 {
                 let left_rows = one.rest.iter().chain(&one.kept).map(|one| one.rows_over).sum();
-                done.push(Outcome {
+                tables.push(Outcome {
                     table: one.table,
                     statements: Vec::new(),
                     partitions: Vec::new(),
@@ -103,9 +126,9 @@ impl Lifecycles {
                                   "rewrites": if how.rewrite { ids(&one.rest) } else { Vec::new() } });
             let table = one.table.clone();
             let work = Box::pin(self.one(one, how));
-            done.push(self.desk.audited(action, Permission::Lifecycle, (&table, details), work).await?);
+            tables.push(self.desk.audited(action, Permission::Lifecycle, (&table, details), work).await?);
         }
-        Ok(done)
+        Ok(Outcomes { tables })
     }
 
     async fn one(&self, plan: TablePlan, how: &Expire) -> Result<Outcome, Error> {

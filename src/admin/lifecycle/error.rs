@@ -5,6 +5,7 @@
 use crate::admin::command;
 use crate::admin::desk::{self, TableName};
 use crate::clickhouse;
+use crate::schema;
 use crate::units::Span;
 
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,12 @@ pub enum Error {
     Desk(#[from] desk::Error),
     #[error(transparent)]
     Command(#[from] command::Error),
+    #[error(transparent)]
+    Files(#[from] schema::Error),
+    #[error(
+        "{holder} changes tables by their age since {since}\nhint: wait until that is done, or look at that process"
+    )]
+    Locked { holder: String, since: String },
     #[error("there is no table file for `{0}`\nhint: `penstock lifecycle status` lists tables with rules")]
     NoTableFile(String),
     #[error(

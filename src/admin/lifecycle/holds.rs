@@ -2,17 +2,19 @@
 //!
 //! Refuses to forget: a hold that is let go stays as it was put, with a row after it that says who let it go and why.
 
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Error, Lifecycles};
-use crate::admin::desk::{self, Row, TableName};
+use crate::admin::desk::{Row, TableName};
 use crate::admin::migrate::config::matches;
-use crate::admin::migrate::journal::is_missing;
 use crate::admin::rows;
 
 /// One hold that is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Hold {
     pub id: String,
     pub database: String,
@@ -36,6 +38,12 @@ impl Hold {
     }
 }
 
+/// Every hold that is in force.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Holds {
+    pub holds: Vec<Hold>,
+}
+
 /// What is held of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held(pub Vec<Hold>);
@@ -51,16 +59,16 @@ impl Held {
 }
 
 impl Lifecycles {
-    /// Every hold that is in force. Changes nothing.
+    /// Every hold that is in force, on whichever endpoint it was put: tables of one name are taken for replicas of one
+    /// table. Changes nothing.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// An endpoint that does not answer, since it may have holds, and see [`Error`].
     pub async fn holds(&self) -> Result<Vec<Hold>, Error> {
         let sql = format!(
-            "SELECT id, d, t, p, r, u, a, s FROM (SELECT id, argMax(database, at) AS d, argMax(table, at) AS t, \
-             argMax(partitions, at) AS p, argMax(reason, at) AS r, argMax(until, at) AS u, argMax(actor, at) AS a, \
-             toString(max(at)) AS s, argMax(released, at) AS gone FROM {} GROUP BY id) \
-             WHERE gone = 0 AND (u = '' OR parseDateTimeBestEffortOrZero(u, 'UTC') > now()) ORDER BY s, id",
+            "SELECT id, argMax(database, at), argMax(table, at), argMax(partitions, at), argMax(reason, at), \
+             argMax(until, at) AS u, argMax(actor, at), toString(max(at)), argMax(released, at) = 1 OR \
+             (u != '' AND parseDateTimeBestEffortOrZero(u, 'UTC') <= now()) FROM {} GROUP BY id",
             self.holds_table().sql()
         );
         let one = |row: &Row| Hold {
@@ -73,12 +81,8 @@ impl Lifecycles {
             actor: row.text(6),
             since: row.text(7),
         };
-        match self.desk.rows(&sql, &[]).await {
-            Ok(rows) => Ok(rows.iter().map(one).collect()),
-            // Nobody has put one yet.
-            Err(desk::Error::ClickHouse(error)) if is_missing(&error) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
-        }
+        let rows = self.desk.rows_everywhere(&sql).await?;
+        Ok(latest(rows.iter().map(|row| (one(row), row.flag(8)))))
     }
 
     /// What is held of the table.
@@ -120,6 +124,21 @@ impl Lifecycles {
     }
 }
 
+/// Of each hold what was written last, on whichever server; without those that are over.
+fn latest(all: impl Iterator<Item = (Hold, bool)>) -> Vec<Hold> {
+    let mut by_id: BTreeMap<String, (Hold, bool)> = BTreeMap::new();
+    for (hold, is_over) in all {
+        let is_newer = by_id.get(&hold.id).is_none_or(|(other, _)| other.since <= hold.since);
+        if is_newer {
+            by_id.insert(hold.id.clone(), (hold, is_over));
+        }
+    }
+    let mut holds: Vec<Hold> =
+        by_id.into_values().filter(|(_, is_over)| !is_over).map(|(hold, _)| hold).collect();
+    holds.sort_by(|one, other| (&one.since, &one.id).cmp(&(&other.since, &other.id)));
+    holds
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -136,6 +155,20 @@ pub(super) mod tests {
             actor: String::new(),
             since: String::new(),
         }
+    }
+
+    #[test]
+    fn what_was_written_last_counts_wherever_it_was() {
+        let at = |id: &str, since: &str| Hold { id: id.to_owned(), since: since.to_owned(), ..hold(&[]) };
+        let put = [(at("b", "2026-01-02"), false), (at("a", "2026-01-01"), false)];
+        let ids = |all: &[(Hold, bool)]| -> Vec<String> {
+            latest(all.iter().cloned()).into_iter().map(|hold| hold.id).collect()
+        };
+        assert_eq!(ids(&put), ["a", "b"]);
+        let released = [put.to_vec(), vec![(at("a", "2026-01-03"), true)]].concat();
+        assert_eq!(ids(&released), ["b"]);
+        let before = [vec![(at("b", "2026-01-01"), true)], put.to_vec()].concat();
+        assert_eq!(ids(&before), ["a", "b"], "put again after it was let go");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Refuses where the live TTL is not that of the rules, so that nothing acts which nobody has planned; with a hold in
 //! force that TTL destroys nothing. Partitions that are over are left to be dropped, which writes nothing.
 
+use std::time::Duration;
+
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -21,8 +24,14 @@ pub struct Materialize {
     pub skip_disk_check: bool,
 }
 
+/// Every partition that was to be brought under its TTL.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Materializations {
+    pub partitions: Vec<Materialized>,
+}
+
 /// One partition, done or only planned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Materialized {
     pub partition_id: String,
     pub sql: String,
@@ -36,7 +45,17 @@ impl Lifecycles {
     ///
     /// # Errors
     /// A TTL that differs, a partition that is not there, and see [`Error`]. What was done before stays done.
-    pub async fn materialize(&self, options: &Materialize) -> Result<Vec<Materialized>, Error> {
+    pub async fn materialize(&self, options: &Materialize) -> Result<Materializations, Error> {
+        if options.dry_run {
+            return Box::pin(self.materialize_alone(options)).await;
+        }
+        let alone = self.alone(Permission::Lifecycle, Duration::ZERO).await?;
+        let materialized = Box::pin(alone.under.materialize_alone(options)).await;
+        alone.end().await;
+        materialized
+    }
+
+    async fn materialize_alone(&self, options: &Materialize) -> Result<Materializations, Error> {
         let names = [options.table.clone()];
         let plan = self.plan(&names).await?.tables.into_iter().next();
         let plan = plan.ok_or_else(|| Error::NoTableFile(options.table.clone()))?;
@@ -49,7 +68,7 @@ impl Lifecycles {
         let clears = |column: &Column| one.rules.column_ttl(&column.name, held).is_some();
         if one.rules.table_ttl(held).is_none() && !one.table.columns.iter().any(clears) {
             // A hold, or rules that are penstock's alone, leave no TTL to come under.
-            return Ok(Vec::new());
+            return Ok(Materializations::default());
         }
         let all = ages::read(&self.desk, &one, self.desk.now().await?).await?;
         if let Some(id) = options.partitions.iter().find(|id| all.iter().all(|ages| ages.id != **id)) {
@@ -71,12 +90,15 @@ impl Lifecycles {
         };
         let planned: Vec<Materialized> = all.iter().filter(|ages| chosen(&ages.id)).map(planned).collect();
         if options.dry_run || planned.is_empty() {
-            return Ok(planned);
+            return Ok(Materializations { partitions: planned });
         }
         let ids: Vec<&String> = planned.iter().map(|one| &one.partition_id).collect();
         let details = json!({ "partitions": ids });
         let work = Box::pin(self.write_again(options, &plan, planned));
-        self.desk.audited("lifecycle.materialize", Permission::Lifecycle, (&plan.table, details), work).await
+        let about = (&plan.table, details);
+        let partitions =
+            self.desk.audited("lifecycle.materialize", Permission::Lifecycle, about, work).await?;
+        Ok(Materializations { partitions })
     }
 
     async fn write_again(

@@ -12,6 +12,7 @@
 //! | apply, expire | `apply` |
 //! | parts that are there under a new TTL | `materialize` |
 //! | legal holds | `holds`, `hold` |
+//! | one at a time | `lock` |
 
 mod ages;
 mod apply;
@@ -20,6 +21,7 @@ mod error;
 mod hold;
 mod holds;
 mod live;
+mod lock;
 mod materialize;
 mod plan;
 
@@ -30,15 +32,16 @@ use super::desk::{Desk, TableName};
 use crate::schema::Table;
 use crate::schema::lifecycle::{Lifecycle, Rule};
 
-pub use apply::{Dropped, Expire, Outcome};
+pub use apply::{Dropped, Expire, Outcome, Outcomes};
 pub use config::Config;
 pub use error::Error;
-pub use hold::{HoldRequest, Released};
-pub use holds::{Held, Hold};
-pub use materialize::{Materialize, Materialized};
-pub use plan::{PartitionPlan, Plan, RulePlan, TablePlan};
+pub use hold::{HoldRequest, Put, ReleaseRequest, Released, moment};
+pub use holds::{Held, Hold, Holds};
+pub use materialize::{Materializations, Materialize, Materialized};
+pub use plan::{Drift, Drifted, PartitionPlan, Plan, RulePlan, TablePlan};
 
 /// Plans and carries out the rules of table files on one server.
+#[derive(Clone)]
 pub struct Lifecycles {
     desk: Desk,
     config: Config,
@@ -78,6 +81,10 @@ impl Lifecycles {
 
     pub(super) fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     pub(super) fn tables(&self) -> &[Arc<Table>] {

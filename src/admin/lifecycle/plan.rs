@@ -3,6 +3,7 @@
 //! Refuses to change anything. The hash of a plan is made of what `apply` would do, not of counts that move with every
 //! row, so it stays the same until there is something else to do.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ages::{self, Ages};
@@ -16,13 +17,14 @@ use crate::schema::lifecycle::{Action, Method, Rule};
 /// Characters of a plan's name.
 const HASH_CHARS: usize = 16;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "LifecyclePlan")]
 pub struct Plan {
     pub hash: String,
     pub tables: Vec<TablePlan>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TablePlan {
     pub table: TableName,
     pub exists: bool,
@@ -39,7 +41,7 @@ pub struct TablePlan {
 }
 
 /// What a rule touches now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RulePlan {
     pub rule: String,
     /// How it is carried out: `drop_partition`, `ttl`, both, or `nothing` because of a hold.
@@ -52,7 +54,7 @@ pub struct RulePlan {
     pub bytes: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PartitionPlan {
     pub partition_id: String,
     pub partition: String,
@@ -62,7 +64,32 @@ pub struct PartitionPlan {
     pub rows_over: u64,
 }
 
+/// How the TTLs of tables differ from their rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "LifecycleDrift")]
+pub struct Drift {
+    pub tables: Vec<Drifted>,
+}
+
+/// One table, with the statements under which it has the TTL of its rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Drifted {
+    pub table: TableName,
+    pub exists: bool,
+    pub statements: Vec<String>,
+}
+
 impl Plan {
+    /// What of it is about TTLs.
+    pub fn drift(&self) -> Drift {
+        let one = |one: &TablePlan| Drifted {
+            table: one.table.clone(),
+            exists: one.exists,
+            statements: one.statements.clone(),
+        };
+        Drift { tables: self.tables.iter().map(one).collect() }
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.tables.iter().all(|one| one.statements.is_empty() && one.drops.is_empty())

@@ -214,7 +214,7 @@ pub const UNKNOWN_DATABASE: u32 = 81;
 
 /// Whether there is no such table, or not even its database.
 pub fn is_missing(error: &clickhouse::Error) -> bool {
-    matches!(error.exception(), Some(UNKNOWN_TABLE | UNKNOWN_DATABASE))
+    error.is_missing()
 }
 
 fn records(rows: &Rows) -> Result<Vec<Record>, Error> {

@@ -266,12 +266,12 @@ fn a_server_without_memory_gets_smaller_batches_for_a_while() {
         controller.end(number, Outcome::OutOfMemory);
     }
     let limits = controller.limits(now);
-    assert_eq!((limits.rows_max, limits.bytes_max), (50_000, 16 << 20), "four failures at once are one");
+    assert_eq!((limits.rows_max, limits.bytes_max), (125_000, 16 << 20), "four failures at once are one");
     for _ in 0..20 {
         let number = begin(&mut controller);
         controller.end(number, Outcome::OutOfMemory);
     }
-    assert_eq!(controller.limits(now).rows_max, 100_000 / 64);
+    assert_eq!(controller.limits(now).rows_max, 250_000 / 64);
     for _ in 0..60 {
         let number = begin(&mut controller);
         controller.end(number, Outcome::Written);

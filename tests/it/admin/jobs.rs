@@ -78,7 +78,7 @@ fn the_journal_is_written_by_baseline_mark_and_repair_after_a_look() {
     assert_eq!(admin.job("/v1/migrations/mark", &token, &mark)["state"], "done");
     admin.bench.write("V2__rows.sql", "INSERT INTO t VALUES (3)");
     assert_eq!(tried("/v1/migrations/repair", &json!({ "accept": true })), 1);
-    assert_eq!(admin.ask("POST", "/v1/migrations/repair", &token, &json!({ "accept": false })).status, 400);
+    assert_eq!(admin.ask("POST", "/v1/migrations/repair", &token, &json!({ "accept": false })).status, 422);
     assert_eq!(admin.job("/v1/migrations/repair", &token, &json!({ "accept": true }))["state"], "done");
     assert_eq!(admin.get("/v1/migrations", &token)["migrations"][1]["changed"], false);
     let missing = admin.ask(

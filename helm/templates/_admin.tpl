@@ -1,0 +1,81 @@
+{{- /* What the pods of the admin process and of migrations have beside what all pods have. */ -}}
+
+{{- define "penstock.adminName" -}}
+{{- printf "%s-admin" (include "penstock.fullname" .) -}}
+{{- end -}}
+
+{{- /* Their own name, so that nothing that selects the pods of the line selects them. Takes a dict: root, part. */ -}}
+{{- define "penstock.partLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-%s" (include "penstock.name" .root) .part }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end -}}
+
+{{- define "penstock.hasMigrations" -}}
+{{- if or .Values.migrations.files .Values.migrations.existingConfigMap -}}yes{{- end -}}
+{{- end -}}
+
+{{- define "penstock.migrationsEnv" -}}
+{{- if include "penstock.hasMigrations" . }}
+- name: PENSTOCK__MIGRATIONS__PATH
+  value: /etc/penstock/migrations
+{{- end }}
+{{- end -}}
+
+{{- define "penstock.migrationsMount" -}}
+{{- if include "penstock.hasMigrations" . }}
+- {name: migrations, mountPath: /etc/penstock/migrations, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "penstock.migrationsVolume" -}}
+{{- if include "penstock.hasMigrations" . }}
+- name: migrations
+  configMap: {name: {{ default (printf "%s-migrations" (include "penstock.fullname" .)) .Values.migrations.existingConfigMap }}}
+{{- end }}
+{{- end -}}
+
+{{- define "penstock.adminEnv" -}}
+- name: PENSTOCK__ADMIN__LISTEN
+  value: {{ printf "%s:%d" .Values.admin.bindAddress (int .Values.admin.port) | quote }}
+- name: PENSTOCK__ADMIN__AUDIT__FILE
+  value: /var/lib/penstock/audit/trail.jsonl
+- name: PENSTOCK__ADMIN__AUDIT__KEY_FILE
+  value: /etc/penstock/secrets/admin/{{ .Values.admin.existingSecret.auditKey }}
+{{- with .Values.admin.existingSecret.tokenKey }}
+- name: PENSTOCK__ADMIN__ACCESS__KEY_FILE
+  value: /etc/penstock/secrets/admin/{{ . }}
+{{- end }}
+{{- with .Values.admin.tls }}
+{{- if .existingSecret }}
+- name: PENSTOCK__ADMIN__TLS__CERT_FILE
+  value: /etc/penstock/secrets/admin-tls/{{ .certKey }}
+- name: PENSTOCK__ADMIN__TLS__KEY_FILE
+  value: /etc/penstock/secrets/admin-tls/{{ .keyKey }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "penstock.adminMounts" -}}
+- {name: admin-secret, mountPath: /etc/penstock/secrets/admin, readOnly: true}
+{{- if .Values.admin.tls.existingSecret }}
+- {name: admin-tls-secret, mountPath: /etc/penstock/secrets/admin-tls, readOnly: true}
+{{- end }}
+- {name: audit, mountPath: /var/lib/penstock/audit}
+{{- end -}}
+
+{{- define "penstock.adminVolumes" -}}
+- name: admin-secret
+  secret: {secretName: {{ .Values.admin.existingSecret.name }}, defaultMode: 0440}
+{{- with .Values.admin.tls.existingSecret }}
+- name: admin-tls-secret
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+- name: audit
+  persistentVolumeClaim: {claimName: {{ default (printf "%s-audit" (include "penstock.fullname" .)) .Values.admin.audit.existingClaim }}}
+{{- end -}}
+
+{{- /* Everything by which a pod of these is replaced. */ -}}
+{{- define "penstock.adminSum" -}}
+{{- $config := default .Values.existingConfig.checksum (include "penstock.config" .) -}}
+{{- printf "%s%s%s%s%s" $config (toJson .Values.migrations) (toJson .Values.tables) .Values.kafka.existingSecret.checksum .Values.clickhouse.existingSecret.checksum | sha256sum -}}
+{{- end -}}

@@ -1,0 +1,52 @@
+//! The metrics of backups, one set for each policy; those that were made by hand have an empty one.
+//!
+//! Refuses to compute anything, as `metrics.rs`, which it is a part of.
+
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+use super::metrics::Builder;
+
+pub struct Backup {
+    pub runs: IntCounterVec,
+    pub last_success: IntGaugeVec,
+    pub last_duration: IntGaugeVec,
+    pub last_bytes: IntGaugeVec,
+    pub last_new_bytes: IntGaugeVec,
+    pub chain_length: IntGaugeVec,
+    pub stored: IntGaugeVec,
+    pub verified: IntGaugeVec,
+    pub drill_duration: IntGaugeVec,
+}
+
+impl Backup {
+    pub(super) fn new(b: &Builder) -> Backup {
+        let gauge = |name: &str, help: &str| b.gauge(name, help, &["policy"]);
+        Backup {
+            runs: b.counter(
+                "admin_backup_runs_total",
+                "Backups by kind, full or incremental, that ended: ok, error, cancelled",
+                &["policy", "kind", "outcome"],
+            ),
+            last_success: gauge(
+                "admin_backup_last_success_timestamp_seconds",
+                "When the last good backup was begun, in seconds since 1970",
+            ),
+            last_duration: gauge(
+                "admin_backup_last_duration_seconds",
+                "Seconds that the last good backup took",
+            ),
+            last_bytes: gauge("admin_backup_last_total_bytes", "Bytes of everything in the last good backup"),
+            last_new_bytes: gauge("admin_backup_last_new_bytes", "Bytes that the last good backup added"),
+            chain_length: gauge("admin_backup_chain_length", "Incremental backups on the last full one"),
+            stored: gauge("admin_backup_stored", "Backups that are kept"),
+            verified: gauge(
+                "admin_backup_verified_timestamp_seconds",
+                "When a backup was last verified and found sound, in seconds since 1970",
+            ),
+            drill_duration: gauge(
+                "admin_backup_restore_drill_duration_seconds",
+                "Seconds that the last restore for a look took, with the comparison of all rows",
+            ),
+        }
+    }
+}
