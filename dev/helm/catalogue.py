@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from chart import ROOT, Failure
 
-SOURCES = ("metrics.rs", "pressure.rs")
+SOURCES = ("metrics.rs", "pressure.rs", "backup.rs", "fleet.rs")
 TEXT = r'"((?:[^"\\]|\\.)*)"'
 HEAD = rf"\(\s*{TEXT},\s*{TEXT}"
 DECLARATIONS = (

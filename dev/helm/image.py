@@ -96,7 +96,7 @@ def the_dockerfile_ends_as_the_chart_expects(_folder: Path) -> None:
     ):
         if wanted not in last:
             raise Failure(f"the last stage lacks {wanted!r}")
-    if "dev/image /rootfs" not in stages[-2] or "COPY --from=build /rootfs/ /\n" not in last:
+    if "dev/image --penstock target/dist/penstock /rootfs" not in stages[-2] or "COPY --from=build /rootfs/ /\n" not in last:
         raise Failure("the last stage does not copy what dev/image makes")
 
 

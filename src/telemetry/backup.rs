@@ -20,32 +20,47 @@ pub struct Backup {
 
 impl Backup {
     pub(super) fn new(b: &Builder) -> Backup {
-        let gauge = |name: &str, help: &str| b.gauge(name, help, &["policy"]);
         Backup {
             runs: b.counter(
                 "admin_backup_runs_total",
                 "Backups by kind, full or incremental, that ended: ok, error, cancelled",
                 &["policy", "kind", "outcome"],
             ),
-            last_success: gauge(
+            last_success: b.gauge(
                 "admin_backup_last_success_timestamp_seconds",
                 "When the last good backup was begun, in seconds since 1970",
+                &["policy"],
             ),
-            last_duration: gauge(
+            last_duration: b.gauge(
                 "admin_backup_last_duration_seconds",
                 "Seconds that the last good backup took",
+                &["policy"],
             ),
-            last_bytes: gauge("admin_backup_last_total_bytes", "Bytes of everything in the last good backup"),
-            last_new_bytes: gauge("admin_backup_last_new_bytes", "Bytes that the last good backup added"),
-            chain_length: gauge("admin_backup_chain_length", "Incremental backups on the last full one"),
-            stored: gauge("admin_backup_stored", "Backups that are kept"),
-            verified: gauge(
+            last_bytes: b.gauge(
+                "admin_backup_last_total_bytes",
+                "Bytes of everything in the last good backup",
+                &["policy"],
+            ),
+            last_new_bytes: b.gauge(
+                "admin_backup_last_new_bytes",
+                "Bytes that the last good backup added",
+                &["policy"],
+            ),
+            chain_length: b.gauge(
+                "admin_backup_chain_length",
+                "Incremental backups on the last full one",
+                &["policy"],
+            ),
+            stored: b.gauge("admin_backup_stored", "Backups that are kept", &["policy"]),
+            verified: b.gauge(
                 "admin_backup_verified_timestamp_seconds",
                 "When a backup was last verified and found sound, in seconds since 1970",
+                &["policy"],
             ),
-            drill_duration: gauge(
+            drill_duration: b.gauge(
                 "admin_backup_restore_drill_duration_seconds",
                 "Seconds that the last restore for a look took, with the comparison of all rows",
+                &["policy"],
             ),
         }
     }

@@ -28,8 +28,6 @@ pub struct Fleet {
 
 impl Fleet {
     pub(super) fn new(b: &Builder) -> Fleet {
-        let seconds =
-            |name: &str, help: &str, labels: &[&str]| b.add(GaugeVec::new(opts(name, help), labels));
         Fleet {
             leader: b.add(IntGauge::with_opts(opts("admin_leader", "1 if this admin process leads"))),
             schedule_runs: b.counter(
@@ -56,16 +54,8 @@ impl Fleet {
                 "admin_revoked_tokens",
                 "Tokens that were taken back before their end, as this process knows them",
             ))),
-            probe: seconds(
-                "admin_clickhouse_probe_seconds",
-                "Time of the smallest query, from request to answer",
-                &["host"],
-            ),
-            query_mean: seconds(
-                "admin_clickhouse_query_mean_seconds",
-                "Mean time of the server's queries since the look before",
-                &["host"],
-            ),
+            probe: b.add(GaugeVec::new(opts("admin_clickhouse_probe_seconds", "Time of the smallest query, from request to answer"), &["host"])),
+            query_mean: b.add(GaugeVec::new(opts("admin_clickhouse_query_mean_seconds", "Mean time of the server's queries since the look before"), &["host"])),
             queries: b.gauge("admin_clickhouse_queries", "Queries that run on the server", &["host"]),
             connections: b.gauge(
                 "admin_clickhouse_connections",

@@ -78,6 +78,10 @@ impl Asked {
     /// The body; an empty one is an empty object.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let text: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        // Fields would be read from a list by their order.
+        if text.trim_ascii_start().starts_with(b"[") {
+            return Err(Problem::unfit("the body is a list and no object\nhint: see /v1/openapi.json"));
+        }
         serde_json::from_slice(text).map_err(|error| {
             let text = format!("the body is not what this route takes: {error}\nhint: see /v1/openapi.json");
             // JSON that cannot be read, or JSON with a value that does not fit.
