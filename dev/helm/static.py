@@ -191,7 +191,3 @@ def check_example() -> None:
     for section, key in (setting.split(".") for setting in set_by_the_chart):
         values[section].pop(key)
     chart.render({"config": values})
-
-
-def container(objects: chart.Objects) -> dict:
-    return objects.of("Deployment")["spec"]["template"]["spec"]["containers"][0]

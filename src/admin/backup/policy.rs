@@ -61,16 +61,6 @@ impl Backups {
         Ok(Ran { backup, verification, pruning })
     }
 
-    /// Whether a backup of the policy was begun since; for who must not make one twice.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn has_run_since(&self, name: &str, since: DateTime<Utc>) -> Result<bool, Error> {
-        let entries = self.entries().await?;
-        let counts = |entry: &&Entry| matches!(entry.state, State::Running | State::Done);
-        Ok(entries.0.iter().filter(counts).any(|entry| entry.manifest.policy == name && entry.at >= since))
-    }
-
     /// Adds to the catalogue what stands beside the backups and is not in it, as after its loss.
     ///
     /// # Errors

@@ -102,7 +102,7 @@ impl Backups {
         restore: &Restore,
         dry_run: bool,
     ) -> Result<Vec<Replayed>, Error> {
-        let (entries, entry) = self.entry(id).await?;
+        let (_, entry) = self.entry(id).await?;
         let restored = Restored {
             id: id.to_owned(),
             chain: Vec::new(),
@@ -112,7 +112,6 @@ impl Backups {
             erased_rows: 0,
             seconds: 0.0,
         };
-        drop(entries);
         if dry_run {
             return self.replay(&restored, restore, true).await;
         }
