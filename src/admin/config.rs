@@ -37,6 +37,9 @@ pub struct Config {
     pub body_bytes_max: ByteSize,
     /// Longest time for a request, its body included; what takes longer is a job.
     pub request_timeout: Span,
+    /// How long what was found out from servers is told to others who ask the same, unless something was changed by this
+    /// process meanwhile; `0s` looks anew for each.
+    pub answers_kept: Span,
     /// Connections at a time; others wait.
     #[schemars(range(min = 1, max = 10_000))]
     pub connections_max: u32,
@@ -66,6 +69,7 @@ impl Default for Config {
             backup: backup::Config::default(),
             body_bytes_max: ByteSize(64 << 10),
             request_timeout: Span::secs(30),
+            answers_kept: Span::millis(500),
             connections_max: 128,
         }
     }

@@ -151,11 +151,22 @@ impl Asked {
         Command { action, resource: resource.to_owned(), details, needs }
     }
 
+    /// Path and query; the same for everybody who asks for the same.
+    pub fn path_and_query(&self) -> String {
+        format!("{}?{}", self.path, self.query_text())
+    }
+
+    fn query_text(&self) -> String {
+        let one = |(name, value): (&String, &String)| {
+            form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
+        };
+        self.query.iter().map(one).collect::<Vec<_>>().join("&")
+    }
+
     /// The job that is asked for.
     pub fn ask(&self) -> Ask {
-        let query: Vec<String> = self.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut hash = Sha256::new();
-        for part in [self.path.as_bytes(), query.join("&").as_bytes(), &self.body] {
+        for part in [self.path.as_bytes(), self.query_text().as_bytes(), &self.body] {
             hash.update(u64::try_from(part.len()).unwrap_or_default().to_be_bytes());
             hash.update(part);
         }

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::Surface;
 use super::asked::{Asked, Bearer};
 use super::problem::Problem;
-use super::routes::{Answer, Route};
+use super::routes::{Answer, Changes, Route};
 use crate::admin::access::{self, Principal};
 use crate::admin::command::{self, Actor, Command};
 use crate::telemetry::metrics::METRICS;
@@ -88,7 +88,15 @@ async fn handle(
     if route.is_job() {
         surface.jobs.recall(&asked.ask()).await?;
     }
-    (route.does)(surface, &asked).await
+    let does = (route.does)(surface, &asked);
+    if route.is_shared {
+        return surface.shared.answer(asked.path_and_query(), surface.jobs.changes(), does).await;
+    }
+    let answer = does.await;
+    if route.changes != Changes::Nothing {
+        surface.shared.forget();
+    }
+    answer
 }
 
 fn door(route: &Route, details: serde_json::Value) -> Command {

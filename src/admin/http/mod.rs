@@ -12,6 +12,7 @@
 //! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
+//! | what several who ask share | `shared` |
 //! | connections | `server`, `secure` |
 
 mod asked;
@@ -29,6 +30,7 @@ mod routes;
 mod schedules;
 mod secure;
 mod server;
+mod shared;
 mod tables;
 mod tokens;
 
@@ -69,6 +71,7 @@ struct Surface {
     config: Config,
     access: Access,
     failures: Failures,
+    shared: shared::Shared,
     trail: Trail,
     chain: Arc<Chain>,
     jobs: Jobs,
@@ -86,6 +89,7 @@ impl Surface {
             parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
+            shared: shared::Shared::new(config.answers_kept.0),
             jobs,
             config,
             access,

@@ -9,6 +9,7 @@ mod model;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
@@ -82,6 +83,7 @@ struct Shared {
     history: Option<History>,
     /// Oldest first.
     kept: Mutex<VecDeque<Kept>>,
+    changes: AtomicU64,
     tasks: TaskTracker,
 }
 
@@ -97,6 +99,7 @@ impl Jobs {
             instance: instance.to_owned(),
             history,
             kept: Mutex::default(),
+            changes: AtomicU64::new(0),
             tasks: TaskTracker::new(),
         }))
     }
@@ -178,6 +181,7 @@ impl Jobs {
         let stop = CancellationToken::new();
         kept.push_back(Kept { job: job.clone(), ask, stop: stop.clone(), rows: 0 });
         drop(kept);
+        self.changed();
         let handle = Handle { stop, id: job.id.clone(), jobs: self.clone() };
         self.spawn(job.id.clone(), Box::pin(work(handle)));
         Ok((job, true))
@@ -238,6 +242,16 @@ impl Jobs {
         if let Some(one) = self.0.kept.lock().iter_mut().find(|one| one.job.id == id) {
             change(&mut one.job);
         }
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Goes up with each step of a job, its first and its last among them.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Acquire)
     }
 
     /// The latest, newest first; and whether those of other processes and of earlier ones are among them.

@@ -2,7 +2,7 @@
 //!
 //! Refuses to know what a job does.
 
-use super::{Changes, LIMIT, Route, job, look, shape};
+use super::{Changes, LIMIT, Route, job, look, look_once, shape};
 use crate::admin::command::Permission as P;
 use crate::admin::http::jobs;
 use crate::admin::jobs::Job;
@@ -12,7 +12,7 @@ pub const ROUTES: &[Route] = &[
         about: "The latest jobs, newest first",
         query: &[LIMIT],
         gives: shape::<jobs::List>,
-        ..look("/v1/jobs", "job.list", P::JobRead, |s, a| Box::pin(jobs::list(s, a)))
+        ..look_once("/v1/jobs", "job.list", P::JobRead, |s, a| Box::pin(jobs::list(s, a)))
     },
     Route {
         about: "One job: how far it is, and what came of it",

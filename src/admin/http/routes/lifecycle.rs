@@ -2,7 +2,7 @@
 //!
 //! Refuses to know how they are done: `http::lifecycle` and `http::erasures` do.
 
-use super::{ENDPOINT, LIMIT, Route, TABLES, job, look, shape};
+use super::{ENDPOINT, LIMIT, Route, TABLES, job, look_once, shape};
 use crate::admin::command::Permission as P;
 use crate::admin::erase::{Erased, Records};
 use crate::admin::http::erasures::{self, Erasure};
@@ -14,13 +14,15 @@ pub const ROUTES: &[Route] = &[
         about: "What each rule of age touches now, what would be done, and the hash that apply wants",
         query: &[TABLES, ENDPOINT],
         gives: shape::<Plan>,
-        ..look("/v1/lifecycle/plan", "lifecycle.plan", P::TableRead, |s, a| Box::pin(lifecycle::plan(s, a)))
+        ..look_once("/v1/lifecycle/plan", "lifecycle.plan", P::TableRead, |s, a| {
+            Box::pin(lifecycle::plan(s, a))
+        })
     },
     Route {
         about: "How the TTLs of live tables differ from their rules",
         query: &[TABLES, ENDPOINT],
         gives: shape::<Drift>,
-        ..look("/v1/lifecycle/drift", "lifecycle.drift", P::TableRead, |s, a| {
+        ..look_once("/v1/lifecycle/drift", "lifecycle.drift", P::TableRead, |s, a| {
             Box::pin(lifecycle::drift(s, a))
         })
     },
@@ -53,7 +55,7 @@ pub const ROUTES: &[Route] = &[
         about: "The legal holds that are in force",
         query: &[ENDPOINT],
         gives: shape::<Holds>,
-        ..look("/v1/lifecycle/holds", "lifecycle.holds", P::TableRead, |s, a| {
+        ..look_once("/v1/lifecycle/holds", "lifecycle.holds", P::TableRead, |s, a| {
             Box::pin(lifecycle::holds(s, a))
         })
     },
@@ -77,7 +79,7 @@ pub const ROUTES: &[Route] = &[
         about: "The records of erasures, newest first; they have digests in place of values",
         query: &[LIMIT, ENDPOINT],
         gives: shape::<Records>,
-        ..look("/v1/erasures", "erase.list", P::ErasureRead, |s, a| Box::pin(erasures::list(s, a)))
+        ..look_once("/v1/erasures", "erase.list", P::ErasureRead, |s, a| Box::pin(erasures::list(s, a)))
     },
     Route {
         about: "Deletes the rows of a subject from every table whose file declares the column",

@@ -2,7 +2,7 @@
 //!
 //! Refuses to know how they are done: `http::migrations` does.
 
-use super::{Changes, Kind, Parameter, Route, job, look, shape};
+use super::{Changes, Kind, Parameter, Route, job, look_once, shape};
 use crate::admin::command::Permission as P;
 use crate::admin::http::migrations::{self, Baseline, Down, Findings, Marked, Repair, Up};
 use crate::admin::migrate::{Drift, Planned, Report, Status};
@@ -19,13 +19,17 @@ pub const ROUTES: &[Route] = &[
     Route {
         about: "How every migration stands",
         gives: shape::<Status>,
-        ..look("/v1/migrations", "migrate.status", P::MigrateRead, |s, a| Box::pin(migrations::status(s, a)))
+        ..look_once("/v1/migrations", "migrate.status", P::MigrateRead, |s, a| {
+            Box::pin(migrations::status(s, a))
+        })
     },
     Route {
         about: "What would be run, and the hash that up and down want",
         query: &[TO, DIRECTION],
         gives: shape::<Planned>,
-        ..look("/v1/migrations/plan", "migrate.plan", P::MigrateRead, |s, a| Box::pin(migrations::plan(s, a)))
+        ..look_once("/v1/migrations/plan", "migrate.plan", P::MigrateRead, |s, a| {
+            Box::pin(migrations::plan(s, a))
+        })
     },
     Route {
         about: "Runs what is not run yet, if the plan is the one that is named",

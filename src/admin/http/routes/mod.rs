@@ -119,6 +119,8 @@ pub struct Route {
     /// What is answered; of a job, its result.
     pub gives: Shape,
     pub changes: Changes,
+    /// Whether the answer is the same whoever asks, and may be one of a moment ago: `http::shared`.
+    pub is_shared: bool,
 }
 
 /// What taking a route means.
@@ -155,7 +157,12 @@ impl Route {
 const fn look(path: &'static str, action: &'static str, needs: P, does: Does) -> Route {
     let (verb, query, body, about) = (Verb::Get, &[], None, "");
     let (gives, changes) = (shape::<Value> as Shape, Changes::Nothing);
-    Route { verb, path, action, needs, about, does, query, body, gives, changes }
+    Route { verb, path, action, needs, about, does, query, body, gives, changes, is_shared: false }
+}
+
+/// A row that looks at a server, whose answer all who ask within a moment share.
+const fn look_once(path: &'static str, action: &'static str, needs: P, does: Does) -> Route {
+    Route { is_shared: true, ..look(path, action, needs, does) }
 }
 
 /// A row that is a job; what comes of it is to be named.
@@ -168,7 +175,7 @@ fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// What a route answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub body: Value,
@@ -253,6 +260,7 @@ mod tests {
         for route in all() {
             assert!(!route.about.is_empty() && route.path.starts_with("/v1/"), "{}", route.path);
             assert_eq!(route.verb == Verb::Get, route.changes == Changes::Nothing, "{}", route.path);
+            assert!(!route.is_shared || route.changes == Changes::Nothing, "{}", route.path);
             let can_be_tried = route.parameters().any(|parameter| parameter.name == "dry_run");
             assert_eq!(can_be_tried, route.is_mutation(), "{}", route.path);
         }

@@ -2,7 +2,7 @@
 //!
 //! Refuses to know how it is done: `http::tables` does.
 
-use super::{Changes, ENDPOINT, Kind, Parameter, Route, TABLES, job, look, shape};
+use super::{Changes, ENDPOINT, Kind, Parameter, Route, TABLES, job, look_once, shape};
 use crate::admin::care::{Optimizations, Recompressions, Report, Sizes};
 use crate::admin::command::Permission as P;
 use crate::admin::http::tables::{self, Measure, Merge, MergeAll, Rewrite};
@@ -30,13 +30,13 @@ pub const ROUTES: &[Route] = &[
         about: "How large databases, tables and partitions are",
         query: &[OF_DATABASE, TABLES, PARTITIONS, SORT, ENDPOINT],
         gives: shape::<Sizes>,
-        ..look("/v1/tables", "table.sizes", P::TableRead, |s, a| Box::pin(tables::sizes(s, a)))
+        ..look_once("/v1/tables", "table.sizes", P::TableRead, |s, a| Box::pin(tables::sizes(s, a)))
     },
     Route {
         about: "What each column of a table takes; measures nothing",
         query: &[DATABASE, ENDPOINT],
         gives: shape::<Report>,
-        ..look("/v1/tables/{name}/compression", "table.columns", P::TableRead, |s, a| {
+        ..look_once("/v1/tables/{name}/compression", "table.columns", P::TableRead, |s, a| {
             Box::pin(tables::columns(s, a))
         })
     },
