@@ -12,11 +12,13 @@
 //! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
+//! | the page for people | `console` |
 //! | connections | `server`, `secure` |
 
 mod asked;
 mod audit;
 mod backups;
+mod console;
 mod crypt;
 mod erasures;
 mod guard;

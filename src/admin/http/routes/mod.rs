@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::asked::{Asked, LIMIT_MAX};
 use super::problem::Problem;
-use super::{Surface, guard};
+use super::{Surface, console, guard};
 use crate::admin::access::matrix;
 use crate::admin::command::Permission as P;
 
@@ -188,7 +188,7 @@ impl Answer {
 
 /// The router, made from the table.
 pub fn router(surface: Arc<Surface>) -> Router {
-    let mut router = Router::new();
+    let mut router = console::router();
     for route in all() {
         let filter = match route.verb {
             Verb::Get => MethodFilter::GET,
