@@ -55,9 +55,13 @@ pub fn harden(headers: &mut HeaderMap) {
 }
 
 fn told(answer: Answer) -> Response {
-    let mut told = (answer.status, answer.body.to_string()).into_response();
+    let (kind, body) = match answer.raw {
+        Some(raw) => (raw.kind, raw.body),
+        None => ("application/json", Body::from(answer.body.to_string())),
+    };
+    let mut told = (answer.status, body).into_response();
     let headers = told.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Some(place) = answer.location.and_then(|place| HeaderValue::from_str(&place).ok()) {
         headers.insert(header::LOCATION, place);
     }

@@ -9,7 +9,7 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `jobs`, `schedules`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `summary`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | the page for people | `console` |
@@ -31,6 +31,7 @@ mod routes;
 mod schedules;
 mod secure;
 mod server;
+mod summary;
 mod tables;
 mod tokens;
 
@@ -43,6 +44,7 @@ use super::access::{Access, Failures};
 use super::audit::{Chain, Trail};
 use super::backup::Backups;
 use super::config::Config;
+use super::console::Console;
 use super::crypt::Vault;
 use super::desks::Desks;
 use super::jobs::Jobs;
@@ -64,6 +66,7 @@ pub struct Parts {
     pub schedules: Arc<Schedules>,
     pub watch: Arc<Watch>,
     pub backups: Backups,
+    pub console: Arc<Console>,
 }
 
 /// The same, shared by all requests.
@@ -80,12 +83,13 @@ struct Surface {
     schedules: Arc<Schedules>,
     watch: Arc<Watch>,
     backups: Backups,
+    console: Arc<Console>,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator, desks, vault, jobs, schedules, watch, backups } =
-            parts;
+        let Parts { config, access, trail, chain, migrator, desks, vault, .. } = parts;
+        let Parts { jobs, schedules, watch, backups, console, .. } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             jobs,
@@ -99,6 +103,7 @@ impl Surface {
             schedules,
             watch,
             backups,
+            console,
         }
     }
 }
