@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use super::asked::{Asked, LIMIT_MAX};
 use super::problem::Problem;
-use super::{Surface, console, guard};
+use super::{Surface, guard};
 use crate::admin::access::matrix;
 use crate::admin::command::Permission as P;
 
@@ -207,7 +207,7 @@ impl Answer {
 
 /// The router, made from the table.
 pub fn router(surface: Arc<Surface>) -> Router {
-    let mut router = console::router();
+    let mut router = super::console::router();
     for route in all() {
         let filter = match route.verb {
             Verb::Get => MethodFilter::GET,
