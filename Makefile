@@ -35,10 +35,7 @@ test: lint build ## Every test, those against real servers too (52 min from a fr
 	dev/setup-helm
 	dev/test-helm
 
-test-untest-console: build ## The console's page in a browser without a screen, against real processes (2 min): docs/console.md.
-	@dev/test-console
-
-it: setup ## The tests beside the code; no servers.
+test-unit: setup ## The tests beside the code; no servers.
 	cargo test $(CARGO_FLAGS) --lib
 
 test-helm: build ## The chart, its rules and the image, without a cluster (4 min the first time, then 2 min).
