@@ -45,7 +45,7 @@ export function span(seconds) {
   const unit = (value, name) => `${value}\u00a0${name}`;
   if (s < 0.0005) return unit(0, "s");
   if (s < 1) return unit(Math.round(s * 1000), "ms");
-  if (s < 10) return unit(s.toFixed(1), "s");
+  if (s < 10) return unit(Number.isInteger(s) ? s : s.toFixed(1), "s");
   if (s < 120) return unit(Math.round(s), "s");
   if (s < 7200) return unit(Math.round(s / 60), "min");
   if (s < 48 * 3600) return unit(Math.round(s / 3600), "h");

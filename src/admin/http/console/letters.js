@@ -3,7 +3,7 @@
 
 import { ask, curl } from "./api.js";
 import { attribute, el, say, show, text } from "./dom.js";
-import { clock, plural, whole } from "./format.js";
+import { clock, count, plural, whole } from "./format.js";
 import { action, dialog, facts, field, hindrance, refusal, summed, table, toast, work } from "./ui.js";
 
 export const RIGHTS = { read: "dead_letter_read", bodies: "dead_letter_value", replay: "dead_letter_replay", purge: "dead_letter_purge" };
@@ -57,7 +57,7 @@ export function letters() {
 
   node.follow = (s) => {
     const t = s.totals ?? {};
-    text(summary, `${whole(t.dead_letters_total)} dead letters since the pods began${t.dead_letters_per_min > 0 ? `, ${t.dead_letters_per_min.toFixed(1)} a minute now` : ", none now"}.`);
+    text(summary, `${whole(t.dead_letters_total)} dead letters since the pods began${t.dead_letters_per_min > 0 ? `, ${count(t.dead_letters_per_min)} a minute now` : ", none now"}.`);
     const names = [...new Set((s.partitions ?? []).map((p) => p.topic))].sort().slice(0, 200);
     const key = names.join("|");
     if (topics.__key !== key) {
@@ -196,7 +196,7 @@ function counted({ title, explain, path, body, verb, danger, group }) {
     const sample = el("div");
     const typed = el("input", { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
     const go = el("button", { type: "submit", class: danger ? "danger" : "main", "aria-disabled": "true", text: verb });
-    const count = el("button", { type: "button", class: "main", autofocus: true, text: "Count first" });
+    const counting = el("button", { type: "button", class: "main", autofocus: true, text: "Count first" });
     const fits = () => typed.value === group.topic;
     typed.addEventListener("input", () => attribute(go, "aria-disabled", fits() ? null : "true"));
     const confirm = el("form", { hidden: true }, field(`Type the topic ${group.topic} to confirm`, typed), el("p", { class: "row" }, go, copier()));
@@ -210,7 +210,7 @@ function counted({ title, explain, path, body, verb, danger, group }) {
       } });
     }
 
-    count.addEventListener("click", async () => {
+    counting.addEventListener("click", async () => {
       sample.replaceChildren(el("p", { class: "soft", text: "Counting …" }));
       try {
         const answer = await ask(`${path}?dry_run=true`, { method: "POST", body: body.make(), signal: node.signal });
@@ -237,7 +237,7 @@ function counted({ title, explain, path, body, verb, danger, group }) {
         return;
       }
       show(confirm, false);
-      show(count, false);
+      show(counting, false);
       for (const input of inputs.querySelectorAll("input")) input.disabled = true;
       work(place, path, body.make(), node.signal);
     });
@@ -245,7 +245,7 @@ function counted({ title, explain, path, body, verb, danger, group }) {
       el("p", { text: explain }),
       facts([["Topic", group.topic], ["Reason", group.reason], ["Path", group.path], ["Since", body.filter.since]]),
       inputs,
-      el("p", { class: "row" }, count),
+      el("p", { class: "row" }, counting),
       sample,
       confirm,
       place,

@@ -180,7 +180,7 @@ export function flow() {
     row.follow = (now) => {
       text(name, now.name);
       text(does, STAGES[now.name] ?? "");
-      text(busy, `${share(now.busy_ratio)} busy`);
+      text(busy, typeof now.busy_ratio === "number" ? `${share(now.busy_ratio)} busy` : "not known");
       text(mark, stages.bottleneck === now.name ? "bottleneck" : "");
       attribute(row, "data-bottleneck", stages.bottleneck === now.name || null);
       width(bar, now.busy_ratio);

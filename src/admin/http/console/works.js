@@ -84,7 +84,8 @@ export function backups() {
   const now = action("Back up now", "backup_create", () => policy.value && work(place, "/v1/backups", { policy: policy.value }), { style: "main" });
   const see = action("List backups", "backup_read", () => seeBackups(list, policy), { changes: false });
   const none = el("p", { class: "soft", text: "No policy is known yet: list the backups, or see admin.backup in the configuration." });
-  const node = el("div", {}, newest, el("div", { class: "row" }, field("Policy", policy), now, see), none, place, list);
+  const choice = field("Policy", policy);
+  const node = el("div", {}, newest, el("div", { class: "row" }, choice, now, see), none, place, list);
   node.follow = (s, at) => {
     const b = s.backups ?? {};
     const age = typeof b.age_s === "number" ? b.age_s : b.newest_verified_at ? (at - millis(b.newest_verified_at)) / 1000 : null;
@@ -93,6 +94,7 @@ export function backups() {
     offer(policy, b.policies ?? []);
     show(none, policy.options.length === 0);
     show(now, policy.options.length > 0);
+    show(choice, policy.options.length > 0);
   };
   return node;
 }
