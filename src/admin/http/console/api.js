@@ -83,6 +83,7 @@ export class Live {
     this.round += 1;
     this.abort?.abort();
     clearTimeout(this.timer);
+    this.timer = null;
   }
 
   /** Tries at once instead of waiting. */
@@ -90,16 +91,16 @@ export class Live {
     if (this.timer) this.start();
   }
 
-  async run(round) {
+  async run(round, isNext = false) {
     this.timer = null;
-    this.on.state("connecting");
+    if (!isNext) this.on.state("connecting");
     let why = "the connection ended";
     const began = Date.now();
     try {
       await this.read(round);
       // The process ends each connection after some minutes, in order: the next one follows at once.
       if (round === this.round && Date.now() - began > ORDERLY_MS) {
-        this.run(round);
+        this.run(round, true);
         return;
       }
     } catch (error) {
