@@ -2,6 +2,7 @@
 
 import { start } from "./fixture.mjs";
 import { Checks, launch } from "./harness.mjs";
+import { pure } from "./pure.mjs";
 import { shots } from "./shots.mjs";
 import { states } from "./states.mjs";
 
@@ -15,6 +16,7 @@ try {
   if (option("update")) {
     await shots(browser, fixture);
   } else {
+    await pure(checks);
     if (!option("fixture")) {
       const { real } = await import("./real.mjs");
       await real(checks, browser);
