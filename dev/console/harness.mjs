@@ -85,7 +85,7 @@ export async function open(browser, url, { width = 1280, height = 900, theme = "
   page.on("request", (request) => {
     const asked = new URL(request.url());
     if (asked.protocol !== "data:" && asked.host !== host) faults.push(`a request went to ${asked.host}`);
-    if (asked.search.includes("ey") && asked.search.includes(".")) faults.push(`is a token in ${request.url()}?`);
+    if (page.token && decodeURIComponent(request.url()).includes(page.token)) faults.push(`the token is in ${request.url()}`);
   });
   page.on("pageerror", (error) => faults.push(`an error in the page: ${error.stack ?? error}`));
   page.on("console", (message) => {
@@ -106,6 +106,7 @@ export async function open(browser, url, { width = 1280, height = 900, theme = "
 }
 
 export async function signIn(page, token) {
+  page.token = token;
   await page.locator("#token").fill(token);
   await page.keyboard.press("Enter");
   await page.locator("#verdict").waitFor();
