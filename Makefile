@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm test-console it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -31,6 +31,7 @@ test: lint build ## Every test, those against real servers too (52 min from a fr
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
 	dev/bench-guard
 	dev/schemathesis
+	dev/test-console
 	dev/setup-helm
 	dev/test-helm
 
@@ -40,6 +41,9 @@ test-unit: setup ## The tests beside the code; no servers.
 test-helm: build ## The chart, its rules and the image, without a cluster (4 min the first time, then 2 min).
 	@dev/setup-helm
 	@dev/test-helm
+
+test-console: build ## The console's page in a browser without a screen, against real processes (2 min): docs/console.md.
+	@dev/test-console
 
 it: setup ## Integration tests whose name contains T, with servers: make it T=name
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS) --test it -- $(T)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{access, audit, backup, jobs, schedule, watch};
+use super::{access, audit, backup, console, jobs, schedule, watch};
 use crate::units::{ByteSize, Span};
 
 /// The admin process: `penstock admin`, `penstock token` and `penstock audit`.
@@ -33,6 +33,8 @@ pub struct Config {
     pub health: watch::Config,
     /// Backups of tables: `penstock backup`. The server itself writes and reads them.
     pub backup: backup::Config,
+    /// The console: how the whole line is, over REST, on the page at `/console/`, and in `penstock top`.
+    pub console: console::Config,
     /// Largest body of a request.
     pub body_bytes_max: ByteSize,
     /// Longest time for a request, its body included; what takes longer is a job.
@@ -67,6 +69,7 @@ impl Default for Config {
             leader: schedule::Leader::default(),
             health: watch::Config::default(),
             backup: backup::Config::default(),
+            console: console::Config::default(),
             body_bytes_max: ByteSize(64 << 10),
             request_timeout: Span::secs(30),
             answers_kept: Span::millis(500),

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod care;
 pub mod command;
 mod config;
+pub mod console;
 pub mod crypt;
 pub mod desk;
 pub mod desks;

@@ -17,6 +17,7 @@ use super::{Error, fleet, runtime};
 use crate::admin::access::{self, Access};
 use crate::admin::audit::{Chain, ChainError, Place, Trail};
 use crate::admin::command::{self, Actor, Command, Permission};
+use crate::admin::console::Console;
 use crate::admin::desk::{Desk, Setup as DeskSetup};
 use crate::admin::desks::Desks;
 use crate::admin::http::{self, Parts, Server};
@@ -135,7 +136,8 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     ));
     let of_watch = (Some(health.clone()), instance.as_str());
     let watch = Arc::new(fleet::watch(config, Some(Arc::clone(&chain)), candidate.clone(), of_watch)?);
-    let background = Background::start(config, &access, &watch, (&schedules, candidate)).await;
+    let console = fleet::console(config, &jobs, &backups, &watch);
+    let background = Background::start(config, &access, (&watch, &console), (&schedules, candidate)).await;
     let parts = Parts {
         config: config.admin.clone(),
         access,
@@ -148,6 +150,7 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         schedules,
         watch,
         backups,
+        console,
     };
     let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
     // A trail that cannot be written is found out now, and not by the first command.
@@ -180,7 +183,7 @@ impl Background {
     async fn start(
         config: &Config,
         access: &Access,
-        watch: &Arc<Watch>,
+        (watch, console): (&Arc<Watch>, &Arc<Console>),
         (schedules, candidate): (&Arc<Schedules>, Option<Arc<Candidate>>),
     ) -> Background {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -191,6 +194,7 @@ impl Background {
             tasks.spawn(list.watch(config.admin.access.revoked_refresh.0, stop.clone()));
         }
         tasks.spawn(Arc::clone(watch).run(stop.clone()));
+        tasks.spawn(Arc::clone(console).run(stop.clone()));
         if let Some(candidate) = candidate.clone() {
             tasks.spawn(Scheduler::new(Arc::clone(schedules), candidate).run(stop.clone()));
         }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::{Error, tables};
 use crate::admin::access::Revocations;
 use crate::admin::audit::{Chain, Trail};
+use crate::admin::backup::Backups;
 use crate::admin::command::Actor;
+use crate::admin::console::{self, Console};
 use crate::admin::jobs::{self, History, Jobs};
 use crate::admin::migrate::{Migrator, Setup, Values};
 use crate::admin::schedule::{Schedules, Shelf, Tables, Works};
@@ -104,6 +106,17 @@ pub(super) fn watch(
         health,
         instance: instance.to_owned(),
     })?)
+}
+
+/// The console of the admin process.
+pub(super) fn console(config: &Config, jobs: &Jobs, backups: &Backups, watch: &Arc<Watch>) -> Arc<Console> {
+    let sources = console::Sources {
+        jobs: jobs.clone(),
+        backups: backups.clone(),
+        watch: Arc::clone(watch),
+        has_policies: !config.admin.backup.policies.is_empty(),
+    };
+    Arc::new(Console::new(&config.admin.console, Some(sources)))
 }
 
 /// The certificates that this process shows to others.

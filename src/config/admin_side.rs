@@ -69,6 +69,7 @@ fn admin(admin: &crate::admin::Config, found: &mut Vec<Fault>) {
         found.push(Fault::new("admin.access.token_life", "is more than token_life_max", hint));
     }
     schedules(admin, found);
+    console(&admin.console, found);
     if admin.jobs.table.is_empty() || admin.access.revoked_table.is_empty() {
         let key = if admin.jobs.table.is_empty() { "admin.jobs.table" } else { "admin.access.revoked_table" };
         found.push(Fault::new(key, "is empty", "name the table"));
@@ -87,6 +88,23 @@ fn admin(admin: &crate::admin::Config, found: &mut Vec<Fault>) {
         found.push(Fault::new("admin.health.webhook.backoff_min", "is more than backoff_max", hint));
     }
     pair_of_files("admin.tls", &admin.tls.cert_file, &admin.tls.key_file, found);
+}
+
+fn console(console: &crate::admin::console::Config, found: &mut Vec<Fault>) {
+    for (index, line) in console.lines.iter().enumerate() {
+        if crate::admin::console::source(line).is_none() {
+            let hint = "write http://host:port, where host:port is the telemetry.listen of the line";
+            found.push(Fault::new(format!("admin.console.lines[{index}]"), "is not an address", hint));
+        }
+    }
+    if console.name.trim().is_empty() {
+        found.push(Fault::new("admin.console.name", "is empty", "name this installation"));
+    }
+    let is_link = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+    if console.runbook_url.as_ref().is_some_and(|url| !is_link(url)) {
+        let hint = "write https://host/path; /NAME.md is put behind it";
+        found.push(Fault::new("admin.console.runbook_url", "is not an address", hint));
+    }
 }
 
 fn schedules(admin: &crate::admin::Config, found: &mut Vec<Fault>) {

@@ -55,6 +55,7 @@ pub struct Health(Arc<Shared>);
 
 struct Shared {
     since: Instant,
+    started_ms: i64,
     stalled_after: Duration,
     now: Mutex<Now>,
 }
@@ -109,7 +110,14 @@ impl Health {
         };
         now.mirror();
         METRICS.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Health(Arc::new(Shared { since, stalled_after, now: Mutex::new(now) }))
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
+        Health(Arc::new(Shared { since, started_ms, stalled_after, now: Mutex::new(now) }))
+    }
+
+    /// When this process began, milliseconds since 1970.
+    pub fn started_ms(&self) -> i64 {
+        self.0.started_ms
     }
 
     /// The sentence says what is being done or waited for.

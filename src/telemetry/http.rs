@@ -1,4 +1,4 @@
-//! The HTTP surface for operators: `/metrics`, `/health`, `/ready`.
+//! The HTTP surface for operators: `/metrics`, `/health`, `/ready`, and `/v1/summary` for the console.
 //!
 //! Refuses to know what it shows. Runs on its own thread with its own runtime, so that load on the
 //! line cannot starve it. Connections are bounded by `listen`.
@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::health::Health;
 use super::listen::Limited;
 use super::metrics::METRICS;
+use super::summary::Snapshot;
 
 /// Enough for a few scrapers and people; the rest waits in the listener's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -30,7 +31,8 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const INDEX: &str = r#"<!doctype html><title>penstock</title><h1>penstock</h1>
-<ul><li><a href="/metrics">metrics</a><li><a href="/health">health</a><li><a href="/ready">ready</a></ul>
+<ul><li><a href="/metrics">metrics</a><li><a href="/health">health</a><li><a href="/ready">ready</a>
+<li><a href="/v1/summary">summary</a></ul>
 "#;
 
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,7 @@ fn routes(health: Health) -> Router {
         .route("/metrics", get(async || ([(header::CONTENT_TYPE, METRICS_TYPE)], METRICS.render())))
         .route("/health", get(live))
         .route("/ready", get(ready))
+        .route("/v1/summary", get(async |State(health): State<Health>| Json(Snapshot::take(&health))))
         .with_state(health)
 }
 
@@ -155,6 +158,11 @@ mod tests {
         let metrics = ask(addr, "/metrics");
         assert!(metrics.contains("version=0.0.4") && metrics.contains("penstock_build_info{"), "{metrics}");
         assert!(ask(addr, "/").contains("/metrics"));
+        let summary = ask(addr, "/v1/summary");
+        assert!(
+            summary.contains(r#""sentence":"consuming""#) && summary.contains(r#""started_ms":"#),
+            "{summary}"
+        );
         assert!(ask(addr, "/nothing").starts_with("HTTP/1.1 404"));
         health.set_state(Doing::Stopped, "stopped");
         assert!(ask(addr, "/health").starts_with("HTTP/1.1 503"));

@@ -27,7 +27,7 @@ pub struct Limited {
 }
 
 impl Limited {
-    /// Others wait in the listener's queue; a peer that sends nothing for so long is cut off.
+    /// Others wait in the listener's queue; a peer that sends and takes nothing for so long is cut off.
     pub fn new(listener: TcpListener, connections_max: usize, idle_max: Duration) -> Limited {
         Limited { listener, permits: Arc::new(Semaphore::new(connections_max)), idle_max }
     }
@@ -101,6 +101,11 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
             Poll::Pending if self.is_over(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            // Whoever takes a stream in is silent, and there all the same.
+            Poll::Ready(Ok(written)) => {
+                self.moved();
+                Poll::Ready(Ok(written))
+            }
             other => other,
         }
     }

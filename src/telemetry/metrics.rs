@@ -346,6 +346,11 @@ impl Metrics {
         }
     }
 
+    /// Every family with its series, by name.
+    pub(super) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
+    }
+
     /// The text exposition format, version 0.0.4.
     pub fn render(&self) -> String {
         self.scrapes.inc();

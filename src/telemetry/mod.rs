@@ -12,6 +12,8 @@ pub mod listen;
 pub mod logs;
 pub mod metrics;
 pub mod pressure;
+pub mod summary;
 
 pub use config::Config;
 pub use health::{Health, Heart, State, Status};
+pub use summary::Snapshot;

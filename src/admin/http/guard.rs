@@ -55,9 +55,13 @@ pub fn harden(headers: &mut HeaderMap) {
 }
 
 fn told(answer: Answer) -> Response {
-    let mut told = (answer.status, answer.body.to_string()).into_response();
+    let (kind, body) = match answer.raw {
+        Some(raw) => (raw.kind, raw.body),
+        None => ("application/json", Body::from(answer.body.to_string())),
+    };
+    let mut told = (answer.status, body).into_response();
     let headers = told.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Some(place) = answer.location.and_then(|place| HeaderValue::from_str(&place).ok()) {
         headers.insert(header::LOCATION, place);
     }
@@ -90,7 +94,9 @@ async fn handle(
     }
     let does = (route.does)(surface, &asked);
     if route.is_shared {
-        return surface.shared.answer(asked.path_and_query(), surface.jobs.changes(), does).await;
+        let find = async { Ok(does.await?.body) };
+        let found = surface.shared.answer(asked.path_and_query(), surface.jobs.changes(), find).await;
+        return found.map(Answer::value);
     }
     let answer = does.await;
     if route.changes != Changes::Nothing {

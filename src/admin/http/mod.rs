@@ -9,15 +9,17 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `jobs`, `schedules`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `summary`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | what several who ask share | `shared` |
+//! | the page for people | `console` |
 //! | connections | `server`, `secure` |
 
 mod asked;
 mod audit;
 mod backups;
+mod console;
 mod crypt;
 mod erasures;
 mod guard;
@@ -31,6 +33,7 @@ mod schedules;
 mod secure;
 mod server;
 mod shared;
+mod summary;
 mod tables;
 mod tokens;
 
@@ -43,6 +46,7 @@ use super::access::{Access, Failures};
 use super::audit::{Chain, Trail};
 use super::backup::Backups;
 use super::config::Config;
+use super::console::Console;
 use super::crypt::Vault;
 use super::desks::Desks;
 use super::jobs::Jobs;
@@ -64,6 +68,7 @@ pub struct Parts {
     pub schedules: Arc<Schedules>,
     pub watch: Arc<Watch>,
     pub backups: Backups,
+    pub console: Arc<Console>,
 }
 
 /// The same, shared by all requests.
@@ -81,12 +86,13 @@ struct Surface {
     schedules: Arc<Schedules>,
     watch: Arc<Watch>,
     backups: Backups,
+    console: Arc<Console>,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator, desks, vault, jobs, schedules, watch, backups } =
-            parts;
+        let Parts { config, access, trail, chain, migrator, desks, vault, .. } = parts;
+        let Parts { jobs, schedules, watch, backups, console, .. } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             shared: shared::Shared::new(config.answers_kept.0),
@@ -101,6 +107,7 @@ impl Surface {
             schedules,
             watch,
             backups,
+            console,
         }
     }
 }

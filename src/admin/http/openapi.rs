@@ -78,7 +78,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
             }),
         );
     } else {
-        answers.insert("200".to_owned(), content("The answer", "application/json", &json!(result)));
+        answers.insert("200".to_owned(), content("The answer", route.media, &json!(result)));
     }
     if route.is_job() && route.is_mutation() {
         let tried = content("With dry_run=true: what would be done", "application/json", &json!(true));

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
+use serde_json::Value;
 
 use super::problem::Problem;
-use super::routes::Answer;
 
 /// Answers that are kept; beyond that the one that was wanted least goes.
 const ANSWERS_MAX: u64 = 64;
@@ -20,7 +20,7 @@ type Key = (u64, u64, String);
 
 pub struct Shared {
     /// None where nothing is shared.
-    answers: Option<Cache<Key, Answer>>,
+    answers: Option<Cache<Key, Value>>,
     changes: AtomicU64,
 }
 
@@ -39,8 +39,8 @@ impl Shared {
         &self,
         asked: String,
         jobs: u64,
-        find: impl Future<Output = Result<Answer, Problem>>,
-    ) -> Result<Answer, Problem> {
+        find: impl Future<Output = Result<Value, Problem>>,
+    ) -> Result<Value, Problem> {
         let Some(answers) = &self.answers else { return find.await };
         let key = (self.changes.load(Ordering::Acquire), jobs, asked);
         answers.try_get_with(key, find).await.map_err(Arc::unwrap_or_clone)
@@ -63,15 +63,15 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    async fn counted(found: &AtomicU32) -> Result<Answer, Problem> {
-        Answer::new(&found.fetch_add(1, Ordering::Relaxed))
+    async fn counted(found: &AtomicU32) -> Result<Value, Problem> {
+        Ok(found.fetch_add(1, Ordering::Relaxed).into())
     }
 
     #[tokio::test]
     async fn what_was_found_is_given_again_until_something_changes() {
         let (shared, found) = (Shared::new(LONG), AtomicU32::new(0));
         let ask = async |jobs: u64, what: &str| {
-            shared.answer(what.to_owned(), jobs, counted(&found)).await.unwrap().body
+            shared.answer(what.to_owned(), jobs, counted(&found)).await.unwrap()
         };
         assert_eq!(ask(0, "a").await, 0);
         assert_eq!(ask(0, "a").await, 0);
@@ -84,7 +84,7 @@ mod tests {
         let none = Shared::new(Duration::ZERO);
         for expected in [4, 5] {
             let answer = none.answer("a".to_owned(), 0, counted(&found)).await.unwrap();
-            assert_eq!(answer.body, expected);
+            assert_eq!(answer, expected);
         }
     }
 

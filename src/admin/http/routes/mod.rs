@@ -5,6 +5,7 @@
 
 mod access;
 mod backups;
+mod console;
 mod crypt;
 mod fleet;
 mod jobs;
@@ -16,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::routing::{MethodFilter, on};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -37,6 +39,7 @@ const AREAS: &[&[Route]] = &[
     crypt::ROUTES,
     jobs::ROUTES,
     fleet::ROUTES,
+    console::ROUTES,
     access::ROUTES,
 ];
 
@@ -118,6 +121,8 @@ pub struct Route {
     pub body: Option<Shape>,
     /// What is answered; of a job, its result.
     pub gives: Shape,
+    /// As what kind of text.
+    pub media: &'static str,
     pub changes: Changes,
     /// Whether the answer is the same whoever asks, and may be one of a moment ago: `http::shared`.
     pub is_shared: bool,
@@ -156,8 +161,8 @@ impl Route {
 /// A row that looks; what it answers is to be named.
 const fn look(path: &'static str, action: &'static str, needs: P, does: Does) -> Route {
     let (verb, query, body, about) = (Verb::Get, &[], None, "");
-    let (gives, changes) = (shape::<Value> as Shape, Changes::Nothing);
-    Route { verb, path, action, needs, about, does, query, body, gives, changes, is_shared: false }
+    let (gives, media, changes) = (shape::<Value> as Shape, "application/json", Changes::Nothing);
+    Route { verb, path, action, needs, about, does, query, body, gives, media, changes, is_shared: false }
 }
 
 /// A row that looks at a server, whose answer all who ask within a moment share.
@@ -175,13 +180,22 @@ fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// What a route answers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub body: Value,
     pub location: Option<String>,
     /// The same request was answered before.
     pub is_repeated: bool,
+    /// In place of the body.
+    pub raw: Option<Raw>,
+}
+
+/// A body that is text already, or that is still being made.
+#[derive(Debug)]
+pub struct Raw {
+    pub kind: &'static str,
+    pub body: Body,
 }
 
 impl Answer {
@@ -189,13 +203,21 @@ impl Answer {
         let body = serde_json::to_value(body).map_err(|error| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string())
         })?;
-        Ok(Answer { status: StatusCode::OK, body, location: None, is_repeated: false })
+        Ok(Answer::value(body))
+    }
+
+    pub fn value(body: Value) -> Answer {
+        Answer { status: StatusCode::OK, body, location: None, is_repeated: false, raw: None }
+    }
+
+    pub fn raw(raw: Raw) -> Answer {
+        Answer { raw: Some(raw), ..Answer::value(Value::Null) }
     }
 }
 
 /// The router, made from the table.
 pub fn router(surface: Arc<Surface>) -> Router {
-    let mut router = Router::new();
+    let mut router = super::console::router();
     for route in all() {
         let filter = match route.verb {
             Verb::Get => MethodFilter::GET,

@@ -1,0 +1,307 @@
+// Parts that several sections use: tables, dialogs, lines of history, buttons that say why they do nothing, copying.
+// Knows how things behave, not what they are about.
+
+import { ask, curl, requestKey } from "./api.js";
+import { attribute, el, fresh, holdWhilePointed, isHeld, keepStop, keyed, placed, roving, say, show, svg, text } from "./dom.js";
+
+// ---------------------------------------------------------------- who may
+
+const rights = { permissions: new Set(), roles: [], readOnly: false, isConnected: true };
+const gated = new Set();
+
+export function setRights({ permissions, roles, readOnly, isConnected }) {
+  Object.assign(rights, { permissions: new Set(permissions), roles, readOnly, isConnected });
+  for (const button of gated) {
+    if (button.isConnected) button.gate();
+    else gated.delete(button);
+  }
+}
+
+/** Why somebody may not; nothing if they may. */
+export function hindrance(permission, changes = true) {
+  if (!rights.permissions.has(permission)) {
+    return `needs the permission ${permission}; ${rights.roles.length ? `you are ${rights.roles.join(", ")}` : "you have no role"}`;
+  }
+  if (changes && rights.readOnly) return "this console is read-only (admin.console.read_only)";
+  if (!rights.isConnected) return "not connected";
+  return null;
+}
+
+/**
+ * A button that needs a permission. Where it is missing the button stays reachable and says what is missing, beside it and
+ * when it is pressed.
+ */
+export function action(label, permission, press, { changes = true, style = "", name } = {}) {
+  const id = fresh("why");
+  const why = el("span", { class: "why", id, hidden: true });
+  const button = el("button", { type: "button", class: style, "aria-label": name, text: label });
+  button.gate = () => {
+    const reason = hindrance(permission, changes);
+    attribute(button, "aria-disabled", reason ? "true" : null);
+    attribute(button, "aria-describedby", reason ? id : null);
+    attribute(button, "title", reason);
+    text(why, reason ?? "");
+    show(why, Boolean(reason));
+  };
+  button.addEventListener("click", () => {
+    const reason = hindrance(permission, changes);
+    if (reason) say(`${label}: ${reason}`);
+    else press(button);
+  });
+  gated.add(button);
+  const both = el("span", { class: "action" }, button, why);
+  both.button = button;
+  // Not in the page yet, and so not yet gone from it.
+  queueMicrotask(button.gate);
+  return both;
+}
+
+// ---------------------------------------------------------------- copying
+
+/** Marks a number as one that can be copied as the request that gives it. */
+export function copies(node, jq, path = "/v1/summary") {
+  if (node.dataset.jq !== jq) node.dataset.jq = jq;
+  if (path !== "/v1/summary") node.dataset.path = path;
+  return node;
+}
+
+export async function copyCurl(node) {
+  const held = node?.closest?.("[data-jq]");
+  if (!held) return;
+  const command = curl(held.dataset.path ?? "/v1/summary", { jq: held.dataset.jq });
+  let done = true;
+  try {
+    await navigator.clipboard.writeText(command);
+  } catch {
+    // Without a secure context there is no clipboard; the command is shown, to be taken by hand.
+    done = false;
+  }
+  toast(done ? "Copied as curl" : "Take it from here", command);
+}
+
+let fading;
+export function toast(title, detail = "") {
+  document.getElementById("toast")?.remove();
+  clearTimeout(fading);
+  const note = el("div", { id: "toast" }, el("strong", { text: title }), detail && el("code", { text: detail }));
+  (document.querySelector("dialog[open]") ?? document.body).append(note);
+  say(title);
+  fading = setTimeout(() => note.remove(), 6000);
+}
+
+// ---------------------------------------------------------------- lines of history
+
+const WIDTH = 180;
+const HEIGHT = 34;
+
+/** A small line of the last quarter of an hour. Gaps are gaps. */
+export function spark(label) {
+  const line = svg("path", { class: "line", "vector-effect": "non-scaling-stroke" });
+  const area = svg("path", { class: "area" });
+  const node = svg("svg", { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" }, area, line);
+  let drawn = null;
+  node.follow = (points, describe) => {
+    const key = `${points.length}:${points.at(0)}:${points.at(-1)}:${points.at(-2)}`;
+    if (key === drawn) return;
+    drawn = key;
+    const numbers = points.filter((point) => typeof point === "number");
+    const top = Math.max(...numbers, 1e-9) * 1.05;
+    const step = WIDTH / Math.max(1, points.length - 1);
+    let path = "";
+    let shape = "";
+    let begun = null;
+    points.forEach((point, index) => {
+      const x = (index * step).toFixed(1);
+      if (typeof point !== "number") {
+        if (begun !== null) shape += `L${((index - 1) * step).toFixed(1)} ${HEIGHT}Z`;
+        begun = null;
+        return;
+      }
+      const y = (HEIGHT - 1 - (point / top) * (HEIGHT - 3)).toFixed(1);
+      shape += begun === null ? `M${x} ${HEIGHT}L${x} ${y}` : `L${x} ${y}`;
+      path += `${begun === null ? "M" : "L"}${x} ${y}`;
+      begun = x;
+    });
+    if (begun !== null) shape += `L${begun} ${HEIGHT}Z`;
+    line.setAttribute("d", path);
+    area.setAttribute("d", shape);
+    const told = numbers.length ? `from ${describe(Math.min(...numbers))} to ${describe(Math.max(...numbers))}` : "nothing known yet";
+    attribute(node, "aria-label", `${label}, last 15 minutes: ${told}`);
+  };
+  return node;
+}
+
+// ---------------------------------------------------------------- tables
+
+/**
+ * A table that follows its items. A column has `title`, `of(item)` giving text, and perhaps `num`, `sort(item)`,
+ * `draw(cell, item)` instead of `of`, `head` (it names the row). Rows keep their order while somebody is at work in them.
+ */
+export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, rowClass, style, max = 200 }) {
+  const order = { by: sort?.by ?? null, down: sort?.down ?? false };
+  const body = el("tbody", { role: "rowgroup" });
+  const heads = columns.map((column, index) => {
+    const cell = el("th", { scope: "col", role: "columnheader", class: column.num ? "n" : "" });
+    if (column.sort) {
+      cell.append(el("button", { type: "button", class: "sort", text: column.title, onclick: () => turn(index) }));
+    } else {
+      cell.textContent = column.title;
+    }
+    return cell;
+  });
+  const nothing = el("p", { class: "nothing soft" });
+  const held = el("p", { class: "held soft", hidden: true, text: "Order is held while you are in the rows." });
+  // Named in words, since a table that is laid out otherwise is not a table to every browser.
+  const grid = el("table", { class: style, role: "table" }, el("caption", { class: "unseen", text: caption }), el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heads)), body);
+  const node = el("div", { class: "table" }, el("div", { class: "scroll" }, grid), nothing, held);
+  let items = [];
+  holdWhilePointed(body);
+  roving(body, enter && ((row) => enter(row.item, row)));
+
+  const turn = (index) => {
+    if (order.by === index) order.down = !order.down;
+    else Object.assign(order, { by: index, down: columns[index].num === true });
+    body.__pointed = 0;
+    node.follow(items);
+  };
+
+  const make = (item) => {
+    const cells = columns.map((column) => el(column.head ? "th" : "td", { scope: column.head ? "row" : null, role: column.head ? "rowheader" : "cell", class: column.num ? "n" : "" }));
+    const row = el("tr", { role: "row", "data-row": "", tabindex: "-1" }, cells);
+    if (enter) row.addEventListener("click", (event) => event.target.closest("button, a, .copy") || enter(row.item, row));
+    if (jq) columns.forEach((column, index) => column.num && cells[index].classList.add("copy"));
+    row.follow = (now) => {
+      row.item = now;
+      if (jq) copies(row, jq(now), path);
+      columns.forEach((column, index) => {
+        if (column.draw) column.draw(cells[index], now);
+        else text(cells[index], column.of(now));
+        if (column.state) attribute(cells[index], "data-state", column.state(now));
+      });
+      if (rowClass) attribute(row, "class", rowClass(now));
+    };
+    return row;
+  };
+
+  node.follow = (all) => {
+    items = all;
+    let shown = all;
+    if (order.by !== null) {
+      const value = columns[order.by].sort;
+      const sign = order.down ? -1 : 1;
+      const compare = (a, b) => {
+        const [x, y] = [value(a), value(b)];
+        // What is not known stands last, however it is sorted.
+        if (x === null || x === undefined) return y === null || y === undefined ? 0 : 1;
+        if (y === null || y === undefined) return -1;
+        return x < y ? -sign : x > y ? sign : 0;
+      };
+      shown = [...all].sort(compare);
+    }
+    heads.forEach((head, index) => attribute(head, "aria-sort", index === order.by ? (order.down ? "descending" : "ascending") : null));
+    const isHolding = isHeld(body);
+    if (isHolding) keyed(body, shown.slice(0, max), keyOf, make, true);
+    else placed(body, shown.slice(0, max), keyOf, make);
+    keepStop(body);
+    show(held, isHolding && order.by !== null && all.length > 1);
+    show(grid, all.length > 0);
+    show(nothing, all.length === 0);
+    text(nothing, typeof empty === "function" ? empty() : empty);
+  };
+  node.body = body;
+  return node;
+}
+
+// ---------------------------------------------------------------- dialogs
+
+/** A dialog over the page; Esc closes it, and the focus goes back to where it came from. */
+export function dialog(title, build) {
+  const back = document.activeElement;
+  const id = fresh("title");
+  const content = el("div", { class: "content" });
+  const close = el("button", { type: "button", class: "quiet close", "aria-label": "Close", text: "Close (Esc)" });
+  const node = el("dialog", { "aria-labelledby": id }, el("header", {}, el("h2", { id, text: title }), close), content);
+  const stop = new AbortController();
+  node.signal = stop.signal;
+  close.addEventListener("click", () => node.close());
+  node.addEventListener("close", () => {
+    stop.abort();
+    node.remove();
+    if (back?.isConnected) back.focus({ preventScroll: true });
+    else document.getElementById("main")?.focus({ preventScroll: true });
+  });
+  build(content, node);
+  document.body.append(node);
+  node.showModal();
+  node.querySelector("[autofocus]")?.focus();
+  return node;
+}
+
+export function field(label, input, about) {
+  input.id ||= fresh("field");
+  const hint = about && el("small", { id: `${input.id}-about`, class: "soft", text: about });
+  if (hint) input.setAttribute("aria-describedby", hint.id);
+  return el("p", { class: "field" }, el("label", { for: input.id, text: label }), input, hint);
+}
+
+/** What was refused, in the words of the server. */
+export function refusal(place, error) {
+  const hint = error.hint ? el("p", { text: error.hint }) : null;
+  place.replaceChildren(el("div", { class: "refusal", tabindex: "-1" }, el("p", {}, el("strong", { text: "Not done: " }), error.message), hint));
+  place.firstElementChild.focus();
+  say(`Not done: ${error.message}`);
+}
+
+/** A list of names and values. */
+export function facts(pairs) {
+  return el("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "").flatMap(([name, value]) => [el("dt", { text: name }), el("dd", {}, value instanceof Node ? value : String(value))]));
+}
+
+const JOB_LOOKS_MAX = 7200;
+const wait = (ms, signal) =>
+  new Promise((done, fail) => {
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      fail(new DOMException("over", "AbortError"));
+    });
+  });
+
+/** Sends what becomes a job, and shows in `place` how far it is until it has ended. */
+export async function work(place, path, body, signal, told = () => {}) {
+  const bar = el("progress", { max: "1", "aria-label": "Progress" });
+  const line = el("p", { class: "step", tabindex: "-1", text: "Asked for …" });
+  place.replaceChildren(el("div", { class: "job" }, line, bar));
+  line.focus();
+  try {
+    let job = await ask(path, { method: "POST", body, key: requestKey() });
+    for (let looks = 0; job.state === "running" || job.state === undefined; looks += 1) {
+      const latest = job.events?.at?.(-1);
+      const share = latest?.progress ?? latest?.read / latest?.total;
+      if (share >= 0 && share <= 1) bar.value = share;
+      text(line, `Job ${job.id} is running${latest ? `: ${summed(latest)}` : ""}`);
+      if (looks >= JOB_LOOKS_MAX) throw new Error("the job takes long: see it among the jobs");
+      await wait(looks < 5 ? 300 : 1000, signal);
+      job = await ask(`/v1/jobs/${encodeURIComponent(job.id)}`, { signal });
+    }
+    if (job.state !== "done") throw Object.assign(new Error(job.error?.detail ?? `the job is ${job.state}`), { hint: job.error?.hint ?? "" });
+    bar.value = 1;
+    const result = summed(job.result) || "done";
+    place.replaceChildren(el("div", { class: "outcome", tabindex: "-1" }, el("p", {}, el("strong", { text: "Done. " }), result), el("p", { class: "soft", text: `Job ${job.id}` })));
+    place.firstElementChild.focus();
+    say(`Done. ${result}`);
+    told(job);
+  } catch (error) {
+    if (error.name !== "AbortError") refusal(place, error);
+  }
+}
+
+/** The plain fields of an answer, in words: {"would_replay": 3} is "would replay 3". */
+export function summed(value) {
+  if (value === null || value === undefined) return "";
+  if (typeof value !== "object") return String(value);
+  return Object.entries(value)
+    .filter(([, inner]) => inner !== null && inner !== "" && typeof inner !== "object")
+    .map(([name, inner]) => `${name.replaceAll("_", " ")} ${inner}`)
+    .join(", ");
+}
