@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{Error, tables};
 use crate::admin::access::Revocations;
 use crate::admin::audit::{Chain, Trail};
+use crate::admin::backup::Backups;
 use crate::admin::command::Actor;
 use crate::admin::jobs::{self, History, Jobs};
 use crate::admin::migrate::{Migrator, Setup, Values};
@@ -92,6 +93,7 @@ pub(super) fn watch(
     config: &Config,
     chain: Option<Arc<Chain>>,
     candidate: Option<Arc<Candidate>>,
+    backups: Option<Backups>,
     (health, instance): (Option<Health>, &str),
 ) -> Result<Watch, Error> {
     Ok(Watch::new(watch::Setup {
@@ -101,6 +103,7 @@ pub(super) fn watch(
         chain,
         candidate,
         certificates: certificates(config),
+        backups,
         health,
         instance: instance.to_owned(),
     })?)
