@@ -18,7 +18,9 @@ impl Watch {
             Err(_) => format!("no answer within {}", self.config.timeout),
         };
         let hint = "this user needs SELECT on admin.backup.table";
-        backups.has_policies().then(|| Finding::new(State::Degraded, &format!("the catalogue cannot be read: {why}"), hint))
+        backups
+            .has_policies()
+            .then(|| Finding::new(State::Degraded, &format!("the catalogue cannot be read: {why}"), hint))
     }
 }
 
