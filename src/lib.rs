@@ -32,6 +32,9 @@ pub mod audit;
 // Events to try it with.
 pub mod generate;
 
+// What so many rows a second need.
+pub mod capacity;
+
 // Care of the tables; the line knows nothing of it.
 pub mod admin;
 

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CHART = ROOT / "helm"
 CI = CHART / "ci"
 RULES = CHART / "files" / "rules" / "penstock.rules.yaml"
+# Of the admin process, which is another job.
+ADMIN_RULES = CHART / "files" / "rules" / "admin.rules.yaml"
 OLDEST, NEWEST = "1.30.0", "1.37.0"
 MONITORING = "monitoring.coreos.com/v1"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import catalogue
 import chart
 import yaml
-from chart import RULES, Failure
+from chart import ADMIN_RULES, RULES, Failure
 
 SHORT = re.compile(r"<([:a-z0-9_]+)((?: [^<>]*)?)>")
 LEGEND = re.compile(r"\{\{(\w+)\}\}")
@@ -60,7 +60,7 @@ class Board:
 
 @functools.cache
 def _alerts() -> dict[str, dict]:
-    groups = yaml.load(RULES.read_text(), Loader=chart.LOADER)["groups"]
+    groups = [g for file in (RULES, ADMIN_RULES) for g in yaml.load(file.read_text(), Loader=chart.LOADER)["groups"]]
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 

@@ -219,8 +219,9 @@ def alerts_change_as_the_values_say() -> None:
     plain, changed = alerts("minimal"), alerts("full")
     same(set(plain) - set(changed), {"PenstockTinyBatches"})
     same((changed["PenstockThrottled"]["for"], changed["PenstockThrottled"]["labels"]["severity"]), ("1h", "info"))
-    same(plain["PenstockThrottled"]["labels"], {"severity": "warning"})
-    same(changed["PenstockAbsent"]["labels"], {"severity": "critical", "team": "data"})
+    of_line = {"job": "ingest/penstock"}
+    same(plain["PenstockThrottled"]["labels"], {"severity": "warning", **of_line})
+    same(changed["PenstockAbsent"]["labels"], {"severity": "critical", "team": "data", **of_line})
     same(changed["PenstockAbsent"]["annotations"]["runbook_url"], "https://runbooks.example/penstock/PenstockAbsent.md")
     same(plain["PenstockAbsent"]["annotations"]["runbook_url"], "docs/runbooks/PenstockAbsent.md")
     named = alerts("minimal", {"metrics": {"prometheusRule": {"runbookUrl": "https://a.example/?of={name}"}}})

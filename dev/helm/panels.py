@@ -1,4 +1,4 @@
-"""What the dashboards show: the whole fleet, and one table with its topics.
+"""What the dashboards of the line show: the whole fleet, and one table with its topics. The admin process has `admin_panels`.
 
 Knows nothing of Grafana. Metrics are written as `grafana` explains; what each one means comes from the catalogue, so
 that a note here says only how to read the panel.
@@ -9,38 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import admin_panels
 import grafana
 from chart import CHART
 from grafana import Board, Panel
-
-RATE = "[$__rate_interval]"
-
-
-def tile(title: str, *queries: tuple[str, str], width: int = 3, **more: object) -> Panel:
-    return Panel("stat", title, queries, width=width, height=4, **more)
-
-
-def lines(title: str, *queries: tuple[str, str], **more: object) -> Panel:
-    return Panel("timeseries", title, queries, **more)
-
-
-def quantile(part: float, metric: str, by: str = "", more: str = "") -> str:
-    grouped = f"le, {by}" if by else "le"
-    return f"histogram_quantile({part}, sum by ({grouped}) (rate(<{metric}_bucket{more}>{RATE})))"
-
-
-def quantiles(metric: str, more: str = "") -> tuple[tuple[str, str], ...]:
-    return tuple((quantile(part, metric, more=more), f"p{part * 100:g}") for part in (0.5, 0.95, 0.99))
-
-
-def mean(metric: str) -> str:
-    return f"sum by (table) (rate(<{metric}_sum>{RATE})) / sum by (table) (rate(<{metric}_count>{RATE}))"
-
-
-def rate(metric: str, by: str, word: str = "") -> tuple[str, str]:
-    legend = " ".join([word, *(f"{{{{{label}}}}}" for label in by.split(", "))]).strip()
-    return f"sum by ({by}) (rate(<{metric}>{RATE}))", legend
-
+from parts import RATE, lines, mean, quantile, quantiles, rate, tile
 
 PARTS = "max by (table) (<ch_max_parts_per_partition>) / min by (table) (<ch_parts_limit limit=\"{}\">)"
 PARTS_DELAY, PARTS_THROW = PARTS.format("delay"), PARTS.format("throw")
@@ -370,4 +343,4 @@ TABLE = Board(
 def generate() -> dict[Path, str]:
     """What the files should hold, by path."""
     folder = CHART / "files" / "dashboards"
-    return {folder / f"{board.uid.removeprefix('penstock-')}.json": grafana.make(board) for board in (FLEET, TABLE)}
+    return {folder / f"{board.uid.removeprefix('penstock-')}.json": grafana.make(board) for board in (FLEET, TABLE, admin_panels.ADMIN)}

@@ -18,7 +18,7 @@ import catalogue
 import chart
 import dashboards
 import yaml
-from chart import CI, RULES, Failure
+from chart import ADMIN_RULES, CI, RULES, Failure
 
 METRIC = re.compile(r"(?<![:\w])penstock_[a-z0-9_]+")
 SELECTOR = re.compile(r"(?<![:\w])(penstock_[a-z0-9_]+)\{([^}]*)\}")
@@ -28,10 +28,18 @@ TEMPLATE_LABEL = re.compile(r"\$labels\.(\w+)")
 # Labels that Prometheus gives to a target.
 OF_TARGET = {"job", "pod", "namespace"}
 SEVERITIES = {"critical", "warning"}
+TESTS = (CI / "rules_test.yaml", CI / "admin_rules_test.yaml")
+# Of which part of a release a metric is, by how its name begins.
+JOBS = (("penstock_admin_", "penstock-admin"), ("penstock_", "penstock"))
 
 
-def groups() -> list[dict]:
-    return yaml.load(RULES.read_text(), Loader=chart.LOADER)["groups"]
+def groups(*files: Path) -> list[dict]:
+    """Of these files; of all without any."""
+    return [
+        group
+        for file in files or (RULES, ADMIN_RULES)
+        for group in yaml.load(file.read_text(), Loader=chart.LOADER)["groups"]
+    ]
 
 
 def alerts() -> dict[str, dict]:
@@ -43,9 +51,13 @@ def dashboard_expressions() -> Iterator[str]:
         yield from dashboards.expressions(json.loads(path.read_text()))
 
 
+def of_rules(*files: Path) -> list[str]:
+    return [rule["expr"] for group in groups(*files) for rule in group["rules"]]
+
+
 def expressions() -> list[str]:
-    """Of rules, the autoscaler and the notes."""
-    found = [rule["expr"] for group in groups() for rule in group["rules"]]
+    """About the line: of its rules, the autoscaler and the notes."""
+    found = of_rules(RULES)
     found += [trigger["metadata"]["query"] for trigger in _keda_triggers() if "query" in trigger["metadata"]]
     return found + [(chart.CHART / "templates" / "NOTES.txt").read_text()]
 
@@ -74,19 +86,19 @@ def states() -> Iterator[tuple[str, str, str]]:
 
 
 def promtool_takes_the_rules() -> None:
-    told = chart.must(chart.tools() / "bin" / "promtool", "check", "rules", "--lint-fatal", RULES)
+    told = chart.must(chart.tools() / "bin" / "promtool", "check", "rules", "--lint-fatal", RULES, ADMIN_RULES)
     if "SUCCESS" not in told:
         raise Failure(told)
 
 
 def the_rules_fire_when_they_should_and_only_then() -> None:
-    told = chart.must(chart.tools() / "bin" / "promtool", "test", "rules", CI / "rules_test.yaml")
+    told = chart.must(chart.tools() / "bin" / "promtool", "test", "rules", *TESTS)
     if "SUCCESS" not in told:
         raise Failure(told)
 
 
 def every_alert_fires_in_a_test() -> None:
-    tests = yaml.load((CI / "rules_test.yaml").read_text(), Loader=chart.LOADER)["tests"]
+    tests = [test for file in TESTS for test in yaml.load(file.read_text(), Loader=chart.LOADER)["tests"]]
     samples = [s["labels"] for t in tests for e in t.get("promql_expr_test", []) for s in e["exp_samples"]]
     fired = set(re.findall(r'alertname="(\w+)"', " ".join(samples)))
     never = sorted(set(alerts()) - fired)
@@ -109,13 +121,41 @@ def every_alert_says_what_is_wrong_how_badly_and_about_whom() -> None:
 
 
 def every_selector_names_the_job() -> None:
-    for expression in (rule["expr"] for group in groups() for rule in group["rules"]):
+    for expression in of_rules():
         for name in METRIC.findall(expression):
             selectors = [inside for found, inside in SELECTOR.findall(expression) if found == name]
             if len(selectors) != METRIC.findall(expression).count(name):
                 raise Failure(f"{name} is used without a selector in {expression}")
-            if not all('job="penstock"' in inside for inside in selectors):
-                raise Failure(f"{name} does not name the job in {expression}")
+            job = next(job for begin, job in JOBS if name.startswith(begin))
+            if not all(f'job="{job}"' in inside for inside in selectors):
+                raise Failure(f"{name} does not name the job {job} in {expression}")
+
+
+def every_alert_carries_the_job_that_it_is_about() -> None:
+    """By it releases are told apart, and alerts wait for those that explain them."""
+    for file, job in ((RULES, "penstock"), (ADMIN_RULES, "penstock-admin")):
+        wrong = [r["alert"] for g in groups(file) for r in g["rules"] if "alert" in r and r["labels"].get("job") != job]
+        if wrong:
+            raise Failure(f"not of the job {job}: {', '.join(wrong)}")
+
+
+def the_chart_takes_in_those_of_the_admin_process_where_there_is_one() -> None:
+    def rendered(base: str, **more: object) -> dict[str, dict]:
+        values = {"metrics": {"prometheusRule": {"enabled": True, **more}}}
+        made = chart.render(values, base=base).of("PrometheusRule")["spec"]["groups"]
+        return {rule["alert"]: rule for group in made for rule in group["rules"] if "alert" in rule}
+
+    own = {rule["alert"] for group in groups(ADMIN_RULES) for rule in group["rules"]}
+    without, there = rendered("minimal"), rendered("admin")
+    if own & set(without) or own - set(there):
+        raise Failure(f"without an admin process {own & set(without)} are there, with one {own - set(there)} are not")
+    absent = there["PenstockAdminAbsent"]
+    if (absent["expr"], absent["labels"]["job"]) != ('absent(up{job="ingest/penstock-admin"} == 1)', "ingest/penstock-admin"):
+        raise Failure(f"it is about another job: {absent}")
+    if 'ALERTS{job="ingest/penstock"' not in there["PenstockHealthFailing"]["expr"]:
+        raise Failure("it does not look at the alerts of its own line")
+    if "PenstockBackupUnplanned" in rendered("admin", alerts={"PenstockBackupUnplanned": {"enabled": False}}):
+        raise Failure("an alert that was switched off is there")
 
 
 def every_alert_is_in_the_documentation() -> None:
@@ -136,7 +176,7 @@ def are_declared(where: str, named_by: Iterable[str]) -> None:
 
 
 def every_metric_and_label_is_declared() -> None:
-    are_declared("rules", expressions())
+    are_declared("rules", [*expressions(), *of_rules(ADMIN_RULES)])
     are_declared("dashboards", dashboard_expressions())
     for expression in dashboard_expressions():
         named = {label for name in METRIC.findall(expression) for label in catalogue.series()[name]}
@@ -203,6 +243,8 @@ def checks(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None
         every_alert_fires_in_a_test,
         every_alert_says_what_is_wrong_how_badly_and_about_whom,
         every_selector_names_the_job,
+        every_alert_carries_the_job_that_it_is_about,
+        the_chart_takes_in_those_of_the_admin_process_where_there_is_one,
         every_alert_is_in_the_documentation,
         every_metric_and_label_is_declared,
         every_panel_shows_something_where_there_is_something,

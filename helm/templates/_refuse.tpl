@@ -155,7 +155,7 @@ resources.requests.cpu: is needed for autoscaling.hpa.targetCPUUtilizationPercen
 {{- if not (or (eq (toString .Values.metrics.podMonitor.enabled) "false") (eq (toString .Values.metrics.serviceMonitor.enabled) "false")) }}
 metrics.serviceMonitor.enabled: every pod would be scraped twice; set metrics.podMonitor.enabled to false
 {{- end }}
-{{- $rules := .Files.Get "files/rules/penstock.rules.yaml" }}
+{{- $rules := printf "%s%s" (.Files.Get "files/rules/penstock.rules.yaml") (.Files.Get "files/rules/admin.rules.yaml") }}
 {{- range $alert, $change := .Values.metrics.prometheusRule.alerts }}
 {{- if not (contains (printf "- alert: %s\n" $alert) $rules) }}
 metrics.prometheusRule.alerts.{{ $alert }}: there is no such alert

@@ -120,10 +120,6 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     // Without a ring the routes of keys say so.
     let vault = vault(config).ok();
     let backups = super::backup::backups(config, Desk::new(setup)?)?;
-    // For the metrics alone, which a server that is away must not keep from starting.
-    if let Err(error) = backups.entries().await {
-        tracing::warn!(%error, "how the backups stand is not known yet");
-    }
     let instance = actor.origin.clone();
     let migrator = fleet::migrator(inputs, config, &actor, places)?;
     let jobs = fleet::jobs(config, &instance)?;
@@ -135,7 +131,9 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         (jobs.clone(), trail.clone(), &instance),
     ));
     let of_watch = (Some(health.clone()), instance.as_str());
-    let watch = Arc::new(fleet::watch(config, Some(Arc::clone(&chain)), candidate.clone(), of_watch)?);
+    let of_backups = Some(backups.clone());
+    let chained = Some(Arc::clone(&chain));
+    let watch = Arc::new(fleet::watch(config, chained, candidate.clone(), of_backups, of_watch)?);
     let console = fleet::console(config, &jobs, &backups, &watch);
     let background = Background::start(config, &access, (&watch, &console), (&schedules, candidate)).await;
     let parts = Parts {

@@ -94,6 +94,7 @@ pub(super) fn watch(
     config: &Config,
     chain: Option<Arc<Chain>>,
     candidate: Option<Arc<Candidate>>,
+    backups: Option<Backups>,
     (health, instance): (Option<Health>, &str),
 ) -> Result<Watch, Error> {
     Ok(Watch::new(watch::Setup {
@@ -103,6 +104,7 @@ pub(super) fn watch(
         chain,
         candidate,
         certificates: certificates(config),
+        backups,
         health,
         instance: instance.to_owned(),
     })?)

@@ -24,7 +24,7 @@ pub fn look(inputs: &Inputs, loaded: &Loaded) -> Result<Report, Error> {
             Some(_) => Some(std::sync::Arc::new(Chain::new(&config.admin.audit)?)),
             None => None,
         };
-        let watch = fleet::watch(&config, chain, None, (None, instance.as_str()))?;
+        let watch = fleet::watch(&config, chain, None, None, (None, instance.as_str()))?;
         Ok(watch.look(Utc::now()).await)
     })
 }

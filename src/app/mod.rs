@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod audit;
 pub mod backup;
+pub mod capacity;
 pub mod care;
 pub mod crypt;
 mod desk;

@@ -7,6 +7,7 @@ mod admin;
 pub mod args;
 mod audit;
 mod backup;
+mod capacity;
 mod config;
 mod crypt;
 mod dlq;
@@ -128,6 +129,8 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Tells how large tables are and how well they compress, and merges their parts
     Table(table::TableArgs),
+    /// Tells how many pods, partitions, inserts and how much disk so many rows a second need
+    PlanCapacity(capacity::CapacityArgs),
     /// Shows and checks the configuration
     Config(ConfigArgs),
     /// Prints a completion script for a shell
@@ -215,6 +218,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Backup(args) => call(environment, out)?.backup(&args),
         Command::Table(args) => call(environment, out)?.table(&args),
         Command::Dlq(args) => dlq::run(&args, call(environment, out)?),
+        Command::PlanCapacity(args) => call(environment, out)?.plan_capacity(&args),
         Command::Config(args) => config::run(args, &global, environment, out),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -16,6 +16,8 @@ pub struct Backup {
     pub stored: IntGaugeVec,
     pub verified: IntGaugeVec,
     pub drill_duration: IntGaugeVec,
+    pub age_max: IntGaugeVec,
+    pub damaged: IntGaugeVec,
 }
 
 impl Backup {
@@ -55,6 +57,16 @@ impl Backup {
             verified: b.gauge(
                 "admin_backup_verified_timestamp_seconds",
                 "When a backup was last verified and found sound, in seconds since 1970",
+                &["policy"],
+            ),
+            age_max: b.gauge(
+                "admin_backup_age_max_seconds",
+                "Age that the newest good backup may have, as configured for the policy",
+                &["policy"],
+            ),
+            damaged: b.gauge(
+                "admin_backup_damaged",
+                "Backups that are kept and were found damaged, or need one that was",
                 &["policy"],
             ),
             drill_duration: b.gauge(

@@ -76,9 +76,11 @@ const EDGES: &[(&str, &[&str])] = &[
             "units",
         ],
     ),
+    ("capacity", &[]),
     (
         "app",
         &[
+            "capacity",
             "config",
             "admin",
             "pipeline",

@@ -114,7 +114,7 @@ impl Default for Keep {
 }
 
 /// What is backed up together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Database of the tables; that of `clickhouse.database` without it.
@@ -127,6 +127,22 @@ pub struct Policy {
     pub verify: Level,
     /// Whether pruning follows each backup.
     pub prune: bool,
+    /// Age from which on the newest good backup is told as too old, by health and by an alert.
+    pub age_max: Span,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            database: None,
+            tables: Vec::new(),
+            keep: None,
+            verify: Level::default(),
+            prune: false,
+            // One a day, and two hours for it to be made.
+            age_max: Span::secs(26 * 3600),
+        }
+    }
 }
 
 /// How thoroughly a backup is looked at; each contains those before it, as far as files can be reached.

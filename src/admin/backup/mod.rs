@@ -13,6 +13,7 @@
 //! | bringing it back | `restore`, `forget` |
 //! | deleting and pruning | `delete` |
 //! | all of it in turn, as a schedule calls it | `policy` |
+//! | how each policy stands, for health and metrics | `standing` |
 
 mod catalogue;
 mod config;
@@ -30,6 +31,7 @@ mod restore;
 mod retention;
 mod server;
 mod stamp;
+mod standing;
 mod verify;
 
 use std::sync::Arc;
@@ -53,6 +55,7 @@ pub use manifest::{Cut, Manifest, PartitionState, TableState};
 pub use policy::Ran;
 pub use restore::{Restore, Restored, RestoredTable};
 pub use retention::{Going, Kept, PrunePlan};
+pub use standing::PolicyReport;
 pub use verify::Verify;
 
 use files::Files;

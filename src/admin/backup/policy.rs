@@ -1,4 +1,4 @@
-//! A policy carried out: a backup, its verification, and pruning, one after the other; and what metrics tell of it.
+//! A policy carried out: a backup, its verification, and pruning, one after the other.
 //!
 //! Refuses to know when: whoever has a clock calls it. Where a step fails those after it are not tried, but a base that
 //! was found damaged leads to a full backup and not to a failure.
@@ -11,13 +11,12 @@ use serde_json::json;
 use super::catalogue::Event;
 use super::create::Create;
 use super::delete::Pruning;
-use super::entry::{Entries, Entry, State, Verification};
+use super::entry::{Entry, Verification};
 use super::error::Error;
 use super::manifest::Manifest;
 use super::verify::Verify;
 use super::{Backups, Level, Policy};
 use crate::admin::command::Permission;
-use crate::telemetry::metrics::METRICS;
 
 /// What a run of a policy did.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -78,39 +77,6 @@ impl Backups {
         };
         self.audited(("backup.scan", Permission::BackupCreate), json!({ "found": ids }), work).await?;
         Ok(ids)
-    }
-
-    /// Tells metrics how each policy stands, and what was made by hand.
-    pub(super) fn show(&self, entries: &Entries) {
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        // Whole seconds are exact enough.
-        #[allow(clippy::cast_possible_truncation)]
-        let seconds = |seconds: f64| seconds.round() as i64;
-        let metrics = &METRICS.backup;
-        for policy in self.config.policies.keys().map(String::as_str).chain([""]) {
-            let own = || {
-                entries.0.iter().rev().filter(|one| one.manifest.policy == policy && one.state == State::Done)
-            };
-            let Some(last) = own().next() else { continue };
-            let (manifest, labels) = (&last.manifest, &[policy]);
-            metrics.last_success.with_label_values(labels).set(last.at.timestamp());
-            metrics.last_duration.with_label_values(labels).set(seconds(manifest.seconds));
-            metrics.last_bytes.with_label_values(labels).set(whole(manifest.bytes));
-            metrics.last_new_bytes.with_label_values(labels).set(whole(manifest.new_bytes));
-            let chain = entries.chain(&last.id).map_or(0, |chain| chain.len().saturating_sub(1));
-            metrics.chain_length.with_label_values(labels).set(i64::try_from(chain).unwrap_or(i64::MAX));
-            metrics.stored.with_label_values(labels).set(i64::try_from(own().count()).unwrap_or(i64::MAX));
-            let sound =
-                || own().filter_map(|one| one.verification.as_ref()).filter(|last| last.findings.is_empty());
-            if let Some(last) = sound().max_by_key(|last| last.at) {
-                metrics.verified.with_label_values(labels).set(last.at.timestamp());
-            }
-            if let Some(drill) =
-                sound().filter(|last| last.level == Level::Restore).max_by_key(|last| last.at)
-            {
-                metrics.drill_duration.with_label_values(labels).set(seconds(drill.seconds));
-            }
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Refuses to mend, and to let one thing that hangs keep another from being looked at. Each state comes with a sentence
 //! and what to do; a webhook is told when one changes, never when it stays.
 
+mod backups;
 mod beside;
 mod certificates;
 mod config;
@@ -28,6 +29,7 @@ pub use webhook::Error;
 use self::servers::{Counted, Server};
 use self::webhook::{Sending, Teller, Told};
 use crate::admin::audit::Chain;
+use crate::admin::backup::Backups;
 use crate::clickhouse;
 use crate::kafka;
 use crate::kafka::leader::Candidate;
@@ -113,6 +115,8 @@ pub struct Setup<'a> {
     pub candidate: Option<Arc<Candidate>>,
     /// Certificates of our own that are in use, each with the setting that names it.
     pub certificates: Vec<(&'static str, PathBuf)>,
+    /// Backups whose policies are looked at.
+    pub backups: Option<Backups>,
     pub health: Option<Health>,
     pub instance: String,
 }
@@ -125,6 +129,7 @@ pub struct Watch {
     chain: Option<Arc<Chain>>,
     candidate: Option<Arc<Candidate>>,
     certificates: Vec<(&'static str, PathBuf)>,
+    backups: Option<Backups>,
     health: Option<Health>,
     instance: String,
     teller: Teller,
@@ -150,7 +155,8 @@ impl Watch {
     /// # Errors
     /// A webhook that cannot be used, or a configuration of ClickHouse that cannot work.
     pub fn new(setup: Setup<'_>) -> Result<Watch, Error> {
-        let Setup { config, clickhouse, kafka, chain, candidate, certificates, health, instance } = setup;
+        let Setup { config, clickhouse, kafka, chain, candidate, certificates, backups, health, instance } =
+            setup;
         let (teller, sending) = webhook::open(&config.webhook)?;
         Ok(Watch {
             servers: Server::all(clickhouse, config.timeout)?,
@@ -159,6 +165,7 @@ impl Watch {
             chain,
             candidate,
             certificates,
+            backups,
             health,
             instance,
             teller,
@@ -197,10 +204,12 @@ impl Watch {
     /// Looks at everything now, and says what changed.
     pub async fn look(&self, now: DateTime<Utc>) -> Report {
         let per_server = join_all(self.servers.iter().map(|server| self.server(server)));
-        let (servers, kafka, trail) = tokio::join!(per_server, self.kafka(), self.trail());
+        let (servers, kafka, trail, backups) =
+            tokio::join!(per_server, self.kafka(), self.trail(), self.backups(now));
         let mut found = merge(&servers);
         found.push(("kafka", kafka));
         found.extend(trail.map(|finding| ("audit_trail", finding)));
+        found.extend(backups.map(|finding| ("backups", finding)));
         found.extend(
             certificates::look(&self.certificates, self.config.certificate_left_min.0, now)
                 .map(|finding| ("certificates", finding)),
