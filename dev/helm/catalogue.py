@@ -1,8 +1,8 @@
-"""The metrics that penstock declares: name, kind, labels and meaning, read where they are declared.
+"""The metrics that penstock declares: name, kind, labels and meaning, as its document has them.
 
-Knows Rust only as far as these declarations are written. A process exports a series when it has something to count; the
-catalogue has those as well that hardly ever appear. `rules` asks whether the binary was built with it, `live` whether a
-process says the same.
+Knows no Rust: docs/metrics.md is made from the declarations, and a unit test keeps the two the same. A process exports a
+series when it has something to count; the catalogue has those as well that hardly ever appear. `rules` asks whether the
+binary was built with it, `live` whether a process says the same.
 """
 
 from __future__ import annotations
@@ -13,16 +13,8 @@ from dataclasses import dataclass
 
 from chart import ROOT, Failure
 
-SOURCES = ("metrics.rs", "pressure.rs", "backup.rs", "fleet.rs")
-TEXT = r'"((?:[^"\\]|\\.)*)"'
-HEAD = rf"\(\s*{TEXT},\s*{TEXT}"
-DECLARATIONS = (
-    (re.compile(rf"b\.(counter|gauge|histogram){HEAD},\s*&\[([^\]]*)\]"), None),
-    (re.compile(rf"(GaugeVec)::new\(\s*opts{HEAD},?\s*\),\s*&\[([^\]]*)\]"), "gauge"),
-    (re.compile(rf"(Gauge)::with_opts\(opts{HEAD}()"), "gauge"),
-    (re.compile(rf"(Counter)::with_opts\(opts{HEAD}()"), "counter"),
-    (re.compile(rf"(Histogram)Opts::from\(opts{HEAD}()"), "histogram"),
-)
+DOCUMENT = ROOT / "docs" / "metrics.md"
+ROW = re.compile(r"^\| `(\w+)` \| (counter|gauge|histogram) \| ([^|]*) \| [^|]* \| ([^|]*) \|$")
 PARTS_OF_HISTOGRAM = {"_bucket": {"le"}, "_sum": set(), "_count": set()}
 
 
@@ -39,16 +31,14 @@ class Metric:
 @functools.cache
 def families() -> dict[str, Metric]:
     found: dict[str, Metric] = {}
-    for source in SOURCES:
-        text = (ROOT / "src" / "telemetry" / source).read_text()
-        before = len(found)
-        for declaration, kind in DECLARATIONS:
-            for word, name, meaning, labels in declaration.findall(text):
-                name = f"penstock_{name}"
-                found[name] = Metric(name, kind or word, meaning, frozenset(re.findall(r'"(\w+)"', labels)))
-        declared = len(re.findall(r"\bb\s*\.(?:counter|gauge|histogram)\(|\bopts\(\s*\"", text))
-        if declared != len(found) - before:
-            raise Failure(f"{source} declares {declared} metrics, of which {len(found) - before} can be read")
+    for line in DOCUMENT.read_text().splitlines():
+        if row := ROW.match(line):
+            name, kind, labels, meaning = row.groups()
+            found[name] = Metric(name, kind, meaning, frozenset(re.findall(r"`(\w+)`", labels)))
+        elif line.startswith("| `"):
+            raise Failure(f"{DOCUMENT.name}: no metric can be read from {line}")
+    if not found:
+        raise Failure(f"{DOCUMENT} has no metrics")
     return found
 
 

@@ -97,6 +97,12 @@ for an existing file as well. */ -}}
 {{- end }}
 {{- include "penstock.tlsEnv" (dict "tls" .tls "prefix" "PENSTOCK__CLICKHOUSE__TLS" "folder" "clickhouse-tls") }}
 {{- end }}
+{{- if dig "telemetry" "traces" "endpoint" "" (default dict .Values.config) }}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(POD_NAME),service.instance.id=$(POD_NAME)
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ tpl (toYaml .) $ }}
 {{- end }}

@@ -55,6 +55,9 @@ config.clickhouse.{{ . }}: a password does not belong into values; use clickhous
 config.kafka.security.{{ . }}: secrets do not belong into values; use kafka.existingSecret or kafka.tls.existingSecret
 {{- end }}
 {{- end }}
+{{- if dig "telemetry" "traces" "headers" "" $config }}
+config.telemetry.traces.headers: secrets do not belong into values; use extraEnv with PENSTOCK__TELEMETRY__TRACES__HEADERS__name from a Secret
+{{- end }}
 {{- if dig "kafka" "instance_id" "" $config }}
 config.kafka.instance_id: every pod would have the same; leave it out
 {{- end }}

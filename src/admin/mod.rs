@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod migrate;
 mod rows;
 pub mod schedule;
+pub mod series;
 pub mod watch;
 
 pub use config::Config;

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::crypt::vault;
 use super::desk::place_of_files;
+use super::reload::tell_in_force;
 use super::run::stop_on_signals;
 use super::{Error, fleet, runtime};
 use crate::admin::access::{self, Access};
@@ -22,11 +23,11 @@ use crate::admin::desk::{Desk, Setup as DeskSetup};
 use crate::admin::desks::Desks;
 use crate::admin::http::{self, Parts, Server};
 use crate::admin::schedule::{Scheduler, Schedules};
+use crate::admin::series;
 use crate::admin::watch::Watch;
 use crate::config::{Config, Inputs, Loaded};
 use crate::kafka::leader::Candidate;
 use crate::telemetry::health::{Health, State};
-use crate::telemetry::metrics::METRICS;
 use crate::telemetry::{http as surface, logs};
 
 /// Looks and claims end by themselves within their time-outs.
@@ -85,7 +86,7 @@ pub(super) fn local_actor(environment: &[(String, String)]) -> Actor {
 pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
     let config = &loaded.config;
     logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
-    METRICS.config_info.with_label_values(&[&loaded.fingerprint()]).set(1);
+    tell_in_force(loaded);
     let health = Health::new(config.telemetry.stalled_after.0);
     let telemetry = surface::Server::start(&config.telemetry.listen, health.clone())
         .map_err(|error| Error::WrongUse(error.into()))?;
@@ -102,6 +103,7 @@ pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
 async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Result<bool, Error> {
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
+    series::create(&config.admin.schedules, &config.admin.backup);
     let access = Access::new(&config.admin.access)?.looking_up(fleet::revocations(config)?);
     access.warm(Utc::now()).await;
     let chain = Arc::new(Chain::new(&config.admin.audit)?);

@@ -121,6 +121,7 @@ impl Reload {
             }
         };
         METRICS.config_reloads.with_label_values(&[outcome]).inc();
+        METRICS.reload_ok.set(i64::from(outcome != "refused"));
         line.health.set_component(COMPONENT, status);
     }
 
@@ -164,12 +165,23 @@ impl Reload {
             decode: config.decode.clone(),
             tables: merged.tables,
         });
-        METRICS.config_info.reset();
-        METRICS.config_info.with_label_values(&[&loaded.fingerprint()]).set(1);
+        tell_in_force(&loaded);
         tracing::info!(changes = %changes.join(", "), "the new configuration is in force");
         self.loaded = loaded;
         Ok(true)
     }
+}
+
+/// Tells metrics which configuration is in force from now on.
+pub(super) fn tell_in_force(loaded: &Loaded) {
+    METRICS.config_info.reset();
+    METRICS.config_info.with_label_values(&[&loaded.fingerprint()]).set(1);
+    for outcome in ["ok", "refused", "unchanged"] {
+        METRICS.config_reloads.with_label_values(&[outcome]);
+    }
+    METRICS.reload_ok.set(1);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    METRICS.reload_time.set(now.as_secs_f64());
 }
 
 /// A client of the servers that were not used before, one of which has answered; none if there is no such server.

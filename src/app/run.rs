@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::reload::{Line, Reload};
+use super::reload::{Line, Reload, tell_in_force};
 use super::{Error, connect, levels, runtime, tables};
 use crate::admin::migrate::config::Engine;
 use crate::clickhouse::Client;
@@ -18,8 +18,11 @@ use crate::faults::Faults;
 use crate::pipeline::config::Delivery;
 use crate::pipeline::{Parts, Pipeline, Register, Snapshot, Summary};
 use crate::telemetry::health::{Health, State};
-use crate::telemetry::metrics::METRICS;
+use crate::telemetry::traces::{self, Tracer};
 use crate::telemetry::{http, logs};
+
+/// The last spans have so long to reach their receiver.
+const TRACES_END_MAX: Duration = Duration::from_secs(2);
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,7 @@ pub struct Options {
 pub fn run(inputs: &Inputs, loaded: &Loaded, options: Options) -> Result<Summary, Error> {
     let config = &loaded.config;
     logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
-    METRICS.config_info.with_label_values(&[&loaded.fingerprint()]).set(1);
+    tell_in_force(loaded);
     let health = Health::new(config.telemetry.stalled_after.0);
     let surface = http::Server::start(&config.telemetry.listen, health.clone())
         .map_err(|error| Error::WrongUse(error.into()))?;
@@ -42,7 +45,9 @@ pub fn run(inputs: &Inputs, loaded: &Loaded, options: Options) -> Result<Summary
         let shutdown = CancellationToken::new();
         stop_on_signals(&shutdown)?;
         let reload = Reload::new(inputs, loaded)?;
-        match prepare(config, options, health.clone(), &shutdown).await? {
+        let traces = traces::start(&config.telemetry.traces, &config.kafka.group);
+        let (tracer, exporter) = traces.map_err(|error| Error::WrongUse(error.into()))?;
+        let summary = match prepare(config, (options, tracer), health.clone(), &shutdown).await? {
             Some((pipeline, line)) => {
                 let client = line.client.clone();
                 // Beside the line, which may end at any time.
@@ -53,7 +58,11 @@ pub fn run(inputs: &Inputs, loaded: &Loaded, options: Options) -> Result<Summary
             }
             // Asked to end before anything was taken in.
             None => Ok(Summary { drained: true, totals: Snapshot::default() }),
+        };
+        if let Some(exporter) = exporter {
+            exporter.stop(TRACES_END_MAX).await;
         }
+        summary
     });
     health.set_state(State::Stopped, "stopped");
     surface.stop();
@@ -63,7 +72,7 @@ pub fn run(inputs: &Inputs, loaded: &Loaded, options: Options) -> Result<Summary
 /// Everything that has to be right before the first record; `None` when a signal came first.
 async fn prepare(
     config: &Config,
-    options: Options,
+    (options, tracer): (Options, Tracer),
     health: Health,
     shutdown: &CancellationToken,
 ) -> Result<Option<(Pipeline, Line)>, Error> {
@@ -105,6 +114,7 @@ async fn prepare(
         client: client.clone(),
         health: health.clone(),
         register: register(config, &client),
+        tracer,
     })?;
     let line = Line { control: pipeline.control(), client, health, tables };
     Ok(Some((pipeline, line)))

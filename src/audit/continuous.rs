@@ -156,7 +156,7 @@ impl Task {
     /// A difference that stayed: metrics, log and health.
     fn tell(&mut self, check: &Check, measure: Measure) {
         let (missing, surplus) = differences(&check.stretch, &measure);
-        let labels = [&*check.source.topic];
+        let labels = [METRICS.topics.of(&check.source.topic)];
         let add = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         METRICS.audit_missing_rows.with_label_values(&labels).add(add(missing));
         METRICS.audit_surplus_rows.with_label_values(&labels).add(add(surplus));
@@ -188,7 +188,10 @@ impl Task {
 fn count(check: &Check, outcome: &str) {
     let range = check.stretch.range;
     let offsets = range.next.0.abs_diff(range.first.0);
-    METRICS.audit_offsets.with_label_values(&[&*check.source.topic, outcome]).inc_by(offsets);
+    METRICS
+        .audit_offsets
+        .with_label_values(&[METRICS.topics.of(&check.source.topic), outcome])
+        .inc_by(offsets);
 }
 
 fn agrees(stretch: &Stretch, measure: &Measure) -> bool {

@@ -15,7 +15,7 @@ use crate::columns::{self, Columns};
 use crate::record::Offset;
 
 /// Every this many rows one timestamp is kept, from which the latency of all is estimated.
-const ROWS_PER_TIMESTAMP: usize = 64;
+pub const ROWS_PER_TIMESTAMP: usize = 64;
 
 /// Why a batch was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,17 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    pub const ALL: [Trigger; 8] = [
+        Trigger::Rows,
+        Trigger::Bytes,
+        Trigger::Age,
+        Trigger::Memory,
+        Trigger::Replay,
+        Trigger::Revoke,
+        Trigger::Reload,
+        Trigger::Shutdown,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Trigger::Rows => "rows",

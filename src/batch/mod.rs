@@ -12,7 +12,7 @@ pub mod reading;
 pub mod spread;
 
 pub use adapt::{Controller, Limits};
-pub use buffer::{Buffer, Sealed, Trigger};
+pub use buffer::{Buffer, ROWS_PER_TIMESTAMP, Sealed, Trigger};
 pub use config::Config;
 pub use memory::Budget;
 pub use provenance::{Provenance, Share, Slot};

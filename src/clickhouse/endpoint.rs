@@ -117,6 +117,9 @@ impl Endpoint {
         for (setting, value) in &config.settings {
             client = client.with_setting(setting, value);
         }
+        // Before its first request, so that the first connection is seen as one more.
+        METRICS.endpoint_connections_opened.with_label_values(&[name.as_str()]);
+        METRICS.endpoint_requests_in_flight.with_label_values(&[name.as_str()]);
         Ok(Endpoint {
             breaker: Breaker::new(&name, config.breaker.clone()),
             transport: Transport::new(config, uri, name.clone(), bodies)?,
@@ -157,7 +160,9 @@ impl Endpoint {
         // A series that was never made cannot be removed, which is as well.
         for state in [State::Open, State::Limited, State::Shut] {
             let _ = METRICS.gate_state.remove_label_values(&[name, state.name()]);
+            let _ = METRICS.gate_transitions.remove_label_values(&[name, state.name()]);
         }
+        let _ = METRICS.endpoint_connections_opened.remove_label_values(&[name]);
         let _ = METRICS.ch_up.remove_label_values(&[name]);
         let _ = METRICS.endpoint_requests_in_flight.remove_label_values(&[name]);
     }

@@ -41,6 +41,9 @@ impl Gate {
     pub fn new(name: &str) -> Gate {
         let gate = Gate { name: name.to_owned(), state: watch::Sender::new(State::Open) };
         Metrics::set_state(&METRICS.gate_state, &[name], State::Open.name(), &State::ALL);
+        for to in State::ALL {
+            METRICS.gate_transitions.with_label_values(&[name, to]);
+        }
         gate
     }
 

@@ -18,6 +18,7 @@ use super::request::{self, DEADLINE_MESSAGE, Request};
 use super::retry::Next;
 use super::settings::{self, Attempt, Known};
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::traces::{Step, Trace};
 
 /// ClickHouse's exception for a setting it does not know.
 const UNKNOWN_SETTING: u32 = 115;
@@ -58,6 +59,8 @@ pub struct Insert {
     pub quorum: Quorum,
     /// Whether an attempt is repeated that may have landed. Who can look into the table looks first.
     pub repeat_doubtful: bool,
+    /// Where its attempts are told.
+    pub trace: Trace,
 }
 
 impl Default for Insert {
@@ -74,6 +77,7 @@ impl Default for Insert {
             query_id_prefix: None,
             give_up_at: None,
             quorum: Quorum::Off,
+            trace: Trace::default(),
         }
     }
 }
@@ -142,6 +146,25 @@ impl Client {
         Ok(Inserted { attempts, endpoint, bytes_raw: request.bytes_raw, duplicates_possible })
     }
 
+    /// The span of one attempt, by OpenTelemetry's conventions for databases.
+    fn begin(&self, endpoint: &Endpoint, insert: &Insert, request: &Request, query_id: &str) -> Step {
+        if !insert.trace.is_on() {
+            return Step::default();
+        }
+        let mut step = insert.trace.call(&format!("INSERT {}", insert.table));
+        let (host, port) = endpoint.name().rsplit_once(':').unwrap_or((endpoint.name(), ""));
+        step.set("db.system.name", "clickhouse");
+        step.set("db.operation.name", "INSERT");
+        step.set("db.namespace", insert.database.as_ref().unwrap_or(&self.config().database).clone());
+        step.set("db.collection.name", insert.table.clone());
+        step.set("db.operation.batch.size", i64::try_from(insert.batch.rows()).unwrap_or(i64::MAX));
+        step.set("server.address", host.to_owned());
+        step.set("server.port", port.parse::<i64>().unwrap_or(0));
+        step.set("penstock.query_id", query_id.to_owned());
+        step.set("penstock.insert.bytes", i64::try_from(request.bytes_raw).unwrap_or(i64::MAX));
+        step
+    }
+
     async fn attempt(
         &self,
         endpoint: &Endpoint,
@@ -151,7 +174,12 @@ impl Client {
     ) -> Result<String, Error> {
         let timeout = self.config().insert_timeout.0.min(left);
         let start = Instant::now();
-        let result = endpoint.request(timeout, send(endpoint, insert, request, start + timeout)).await;
+        let query_id = query_id(insert.query_id_prefix.as_deref());
+        let step = self.begin(endpoint, insert, request, &query_id);
+        let identity = Identity { query_id, traceparent: step.traceparent() };
+        let sending = send(endpoint, insert, request, (start + timeout, identity));
+        let result = endpoint.request(timeout, sending).await;
+        end(step, result.as_ref().err());
         let outcome = match &result {
             Ok(()) => "ok",
             Err(error) if matches!(error.class(), Class::Elsewhere | Class::Later) => "retryable",
@@ -162,6 +190,20 @@ impl Client {
         METRICS.insert_duration.with_label_values(labels).observe(start.elapsed().as_secs_f64());
         result.map(|()| endpoint.name().to_owned())
     }
+}
+
+/// By what one attempt is found elsewhere.
+struct Identity {
+    query_id: String,
+    traceparent: Option<String>,
+}
+
+/// Tells how an attempt went: the kind of its error, never the text, which may quote values.
+fn end(mut step: Step, error: Option<&Error>) {
+    if let Some(code) = error.and_then(Error::exception) {
+        step.set("db.response.status_code", code.to_string());
+    }
+    step.end(error.map(|error| error.class().name()));
 }
 
 /// Counts a failed attempt and says what comes next.
@@ -186,7 +228,12 @@ fn note(insert: &Insert, error: &Error, unknown: &AtomicBool) -> Next {
 }
 
 /// One attempt at one endpoint, over by `end`.
-async fn send(endpoint: &Endpoint, insert: &Insert, request: &Request, end: Instant) -> Result<(), Error> {
+async fn send(
+    endpoint: &Endpoint,
+    insert: &Insert,
+    request: &Request,
+    (end, identity): (Instant, Identity),
+) -> Result<(), Error> {
     let known = settings::known(endpoint, end).await?;
     let timeout = end.saturating_duration_since(Instant::now());
     if timeout.is_zero() {
@@ -195,7 +242,7 @@ async fn send(endpoint: &Endpoint, insert: &Insert, request: &Request, end: Inst
     let begin = insert.begin_before.map(|before| begin(before, Instant::now(), &known)).transpose()?;
     let attempt = Attempt {
         token: &insert.token,
-        query_id: query_id(insert.query_id_prefix.as_deref()),
+        query_id: identity.query_id,
         quorum: insert.quorum,
         timeout,
         // A server ends what its client has given up, so that an orphan cannot land much later.
@@ -212,7 +259,8 @@ async fn send(endpoint: &Endpoint, insert: &Insert, request: &Request, end: Inst
         parameters.insert("query".to_owned(), statement.to_owned());
     }
     let late = || Error::Timeout { endpoint: endpoint.name().to_owned(), after: timeout };
-    let sent = timeout_at(end, transport.post(&parameters, request.body.clone())).await;
+    let parent = identity.traceparent.as_deref();
+    let sent = timeout_at(end, transport.post(&parameters, request.body.clone(), parent)).await;
     match sent.unwrap_or_else(|_| Err(late())) {
         Err(Error::Exception { exception: THROWN, message, .. }) if message.contains(DEADLINE_MESSAGE) => {
             // If that was too early, the server's clock was set meanwhile.

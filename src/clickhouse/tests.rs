@@ -156,7 +156,7 @@ async fn an_answer_that_ends_early_leaves_doubt() {
         let address = listener.local_addr().unwrap();
         let transport = transport(&format!("http://{address}"), Compression::None);
         let parameters = BTreeMap::new();
-        let post = transport.post(&parameters, Bytes::from_static(b"rows"));
+        let post = transport.post(&parameters, Bytes::from_static(b"rows"), None);
         let serve = async {
             let (mut socket, _) = listener.accept().await.unwrap();
             read_until(&mut socket, b"\r\n\r\nrows").await;
@@ -190,7 +190,7 @@ async fn a_large_body_that_is_refused_early_still_tells_why() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let transport = transport(&format!("http://{}", listener.local_addr().unwrap()), Compression::None);
         let parameters = BTreeMap::new();
-        let post = transport.post(&parameters, body.clone());
+        let post = transport.post(&parameters, body.clone(), None);
         let serve = async {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut buffer = vec![0; 1 << 16];

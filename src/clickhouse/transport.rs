@@ -22,6 +22,8 @@ const ANSWER_BYTES_MAX: usize = 1 << 16;
 
 const USER: HeaderName = HeaderName::from_static("x-clickhouse-user");
 const KEY: HeaderName = HeaderName::from_static("x-clickhouse-key");
+/// With it the server's own spans of the insert continue ours.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const EXCEPTION_CODE: &str = "x-clickhouse-exception-code";
 
 /// Sends bodies to one endpoint.
@@ -69,11 +71,19 @@ impl Transport {
     ///
     /// # Errors
     /// `Connect` if it was surely not sent, `Interrupted` if that is not known, and else what the answer says.
-    pub async fn post(&self, parameters: &BTreeMap<String, String>, body: Bytes) -> Result<(), Error> {
+    pub async fn post(
+        &self,
+        parameters: &BTreeMap<String, String>,
+        body: Bytes,
+        traceparent: Option<&str>,
+    ) -> Result<(), Error> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.address(parameters)?;
         request.headers_mut().clone_from(&self.headers);
+        if let Some(value) = traceparent.and_then(|text| HeaderValue::from_str(text).ok()) {
+            request.headers_mut().insert(TRACEPARENT, value);
+        }
         let sent = self.http.request(request).await;
         judge(&self.endpoint, sent.map_err(|error| Error::from_connection(&self.endpoint, &error))?).await
     }

@@ -45,6 +45,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Error> {
         layers.extend(file_layer(&schema, path).map_err(|fault| found.push(fault)).ok());
     }
     layers.extend(plain_variables(&inputs.environment, &mut found));
+    layers.extend(opentelemetry_variables(&inputs.environment));
     layers.extend(own_variables(&schema, &inputs.environment));
     layers.extend(flags(&schema, &inputs.flags, &mut found));
 
@@ -227,6 +228,33 @@ fn plain_variables(environment: &[(String, String)], found: &mut Vec<Fault>) -> 
         get(name).into_iter().for_each(|value| set(["clickhouse", key], value.into(), name));
     }
     layers
+}
+
+/// What OpenTelemetry's own specification calls a process by, beside what `telemetry.traces.resource` says.
+fn opentelemetry_variables(environment: &[(String, String)]) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    let mut set = |key: &str, value: &str, name: &str| {
+        let keys = ["telemetry", "traces", "resource", key].map(str::to_owned);
+        layers.push(nested(&keys, &Value::from(value), &variable(name)));
+    };
+    let get = |wanted: &str| environment.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    for pair in get("OTEL_RESOURCE_ATTRIBUTES").iter().flat_map(|text| text.split(',')) {
+        // A pair that is none is left out, as the specification has it.
+        if let Some((key, value)) = pair.split_once('=').filter(|(key, _)| !key.trim().is_empty()) {
+            let value = percent_decoded(value.trim());
+            set(key.trim(), &value, "OTEL_RESOURCE_ATTRIBUTES");
+        }
+    }
+    if let Some(name) = get("OTEL_SERVICE_NAME").filter(|name| !name.is_empty()) {
+        set("service.name", name, "OTEL_SERVICE_NAME");
+    }
+    layers
+}
+
+fn percent_decoded(text: &str) -> String {
+    // In a form a plus would be a space and an ampersand an end; here they are what they are.
+    let form = format!("v={}", text.replace('+', "%2B").replace('&', "%26"));
+    form_urlencoded::parse(form.as_bytes()).next().map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
 fn variable(name: &str) -> String {

@@ -10,6 +10,7 @@ use crate::clickhouse::config as clickhouse;
 use crate::dead_letter::config::TOPIC_PLACEHOLDER;
 use crate::kafka::config as kafka;
 use crate::pipeline::config::Delivery;
+use crate::telemetry::config::Traces;
 use crate::telemetry::logs;
 use crate::units::{ByteSize, Span};
 
@@ -40,6 +41,7 @@ pub fn check(config: &Config) -> Vec<Fault> {
         let hint = "write host:port, such as 127.0.0.1:9464 or 0.0.0.0:9464";
         found.push(Fault::new("telemetry.listen", "is not an address", hint));
     }
+    traces(&config.telemetry.traces, &mut found);
     if let Err(error) = logs::check_level(&config.telemetry.log.level) {
         found.push(from_error("telemetry.log.level", &error.to_string()));
     }
@@ -75,6 +77,24 @@ pub fn check_sources<'t>(config: &Config, topics: impl IntoIterator<Item = &'t s
 fn from_error(path: &str, error: &str) -> Fault {
     let (message, hint) = error.split_once("\nhint: ").unwrap_or((error, ""));
     Fault::new(path, message, hint)
+}
+
+fn traces(traces: &Traces, found: &mut Vec<Fault>) {
+    if let Some(endpoint) = &traces.endpoint {
+        let rest = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+        let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        let hint = match authority.contains('@') {
+            true => "put credentials into telemetry.traces.headers",
+            false => "write an address such as http://collector:4318",
+        };
+        if authority.is_empty() || authority.contains(['@', ' ']) || endpoint.contains(['?', '#']) {
+            found.push(Fault::new("telemetry.traces.endpoint", "is not the address of a receiver", hint));
+        }
+    }
+    if !(0.0..=1.0).contains(&traces.sample_ratio) {
+        let hint = "write a number from 0 to 1";
+        found.push(Fault::new("telemetry.traces.sample_ratio", "is no share", hint));
+    }
 }
 
 pub(super) fn is_host_port(address: &str) -> bool {
@@ -274,6 +294,7 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("admin.health.webhook.backoff_min", config.admin.health.webhook.backoff_min),
         ("admin.health.webhook.timeout", config.admin.health.webhook.timeout),
         ("telemetry.stalled_after", config.telemetry.stalled_after),
+        ("telemetry.traces.timeout", config.telemetry.traces.timeout),
         ("shutdown.drain", config.shutdown.drain),
     ];
     let sizes = [
@@ -342,6 +363,7 @@ fn files_exist(config: &Config, found: &mut Vec<Fault>) {
         ("clickhouse.tls.ca_file", &tls.ca_file),
         ("clickhouse.tls.cert_file", &tls.cert_file),
         ("clickhouse.tls.key_file", &tls.key_file),
+        ("telemetry.traces.ca_file", &config.telemetry.traces.ca_file),
     ];
     for (path, file) in files {
         if let Some(file) = file.as_ref().filter(|file| !file.is_file()) {

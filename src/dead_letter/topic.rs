@@ -75,7 +75,7 @@ impl Sink {
     pub async fn deliver(&self, mut letter: DeadLetter) {
         let topic = self.config.topic_for(&letter.record.position.source.topic);
         let source = Arc::clone(&letter.record.position.source.topic);
-        let labels = [&*source, letter.cause.reason];
+        let labels = [METRICS.topics.of(&source), letter.cause.reason];
         let mut pauses = backon::ExponentialBuilder::default()
             .with_min_delay(PAUSE_MIN)
             .with_max_delay(PAUSE_MAX)

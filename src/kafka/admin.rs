@@ -32,13 +32,11 @@ pub enum Purpose {
     DeadLetters,
 }
 
-/// Checks that every topic exists and may be seen. Blocks up to ten seconds for each.
-pub fn check_topics(config: &Config, topics: &[(String, Purpose)]) -> Result<(), Error> {
+/// Checks that every topic exists and may be seen; the number of partitions of each. Blocks up to ten seconds for each.
+pub fn check_topics(config: &Config, topics: &[(String, Purpose)]) -> Result<Vec<usize>, Error> {
     let probe: BaseConsumer = client::probe(config).create().map_err(Error::Create)?;
-    for (topic, purpose) in topics {
-        partitions(&probe, config, topic, *purpose)?;
-    }
-    Ok(())
+    let count = |(topic, purpose): &(String, Purpose)| Ok(partitions(&probe, config, topic, *purpose)?.len());
+    topics.iter().map(count).collect()
 }
 
 /// How many partitions a topic has. Blocks up to ten seconds.
@@ -73,6 +71,17 @@ pub(super) fn partitions(
 
 /// The largest message that each topic takes; those are missing which this user may not see. Cancel-safe.
 pub async fn message_bytes_max(config: &Config, topics: &[&str]) -> Result<BTreeMap<String, u64>, Error> {
+    setting(config, topics, "max.message.bytes").await
+}
+
+/// How long each topic keeps records, in milliseconds; those are missing which keep them for ever, or which this user
+/// may not see. Cancel-safe.
+pub async fn retention_ms(config: &Config, topics: &[&str]) -> Result<BTreeMap<String, u64>, Error> {
+    setting(config, topics, "retention.ms").await
+}
+
+/// A setting of each topic, where it is a number.
+async fn setting(config: &Config, topics: &[&str], name: &str) -> Result<BTreeMap<String, u64>, Error> {
     let admin: AdminClient<DefaultClientContext> = client::probe(config).create().map_err(Error::Create)?;
     let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(METADATA_TIMEOUT));
@@ -80,15 +89,15 @@ pub async fn message_bytes_max(config: &Config, topics: &[&str]) -> Result<BTree
         .describe_configs(&asked, &options)
         .await
         .map_err(|source| unreachable_brokers(config, source))?;
-    let limit = |result: ConfigResourceResult| {
+    let value = |result: ConfigResourceResult| {
         let resource = result.ok()?;
-        let bytes = resource.get("max.message.bytes")?.value.as_ref()?.parse().ok()?;
+        let value = resource.get(name)?.value.as_ref()?.parse().ok()?;
         match resource.specifier {
-            OwnedResourceSpecifier::Topic(name) => Some((name, bytes)),
+            OwnedResourceSpecifier::Topic(topic) => Some((topic, value)),
             _ => None,
         }
     };
-    Ok(results.into_iter().filter_map(limit).collect())
+    Ok(results.into_iter().filter_map(value).collect())
 }
 
 /// Deletes the records of a partition below `before`. Cancel-safe; the broker may still do it.

@@ -221,6 +221,11 @@ impl Consumer {
         })
     }
 
+    /// Time at work in the client's queue, and time of waiting for a message, since the last call.
+    pub fn take_times(&mut self) -> (Duration, Duration) {
+        self.batch.take_times()
+    }
+
     /// Waits at most `timeout` for the next event. Errors are those that end the membership.
     ///
     /// Changes of the assignment are told between two batches, so that nothing that was taken before one is handed

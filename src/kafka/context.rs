@@ -4,7 +4,7 @@
 //! it has fenced what was taken away (invariant I2). Callbacks run inside `poll`, on the polling thread.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -18,6 +18,9 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::record::{Offset, Partition, TopicPartition};
 use crate::telemetry::metrics::METRICS;
+
+/// What errors of the client are counted under.
+pub const KINDS: [&str; 7] = ["transport", "auth", "coordinator", "metadata", "tls", "fetch", "other"];
 
 /// Something that happened besides messages.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +55,8 @@ pub struct Context {
     pub(super) replaced: OnceLock<String>,
     /// Partitions whose next record lies behind a stretch that the log has lost, with where that begins.
     jumps: Mutex<BTreeMap<TopicPartition, Offset>>,
+    /// What had come from the brokers at the last look at the statistics.
+    received_bytes: AtomicU64,
     /// Bytes of the longest text of a commit that the brokers were found to keep.
     pub(super) text_kept: AtomicUsize,
 }
@@ -87,6 +92,9 @@ impl Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
+        let received = u64::try_from(statistics.rx_bytes).unwrap_or(0);
+        let before = self.received_bytes.swap(received, Ordering::Relaxed);
+        METRICS.consume.wire_bytes.inc_by(received.saturating_sub(before));
         let mut all = Vec::new();
         for (name, topic) in &statistics.topics {
             let name: Arc<str> = Arc::from(name.as_str());

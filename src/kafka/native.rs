@@ -21,7 +21,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -118,6 +118,8 @@ pub struct Batch<C: ConsumerContext + 'static> {
     current: Option<Owned>,
     /// The topic of that, and its name.
     topic: (*mut sys::rd_kafka_topic_t, String),
+    /// Time at work in the queue, and time of waiting for a message, since they were last asked for.
+    times: (Duration, Duration),
     /// Where librdkafka writes to.
     room: Vec<*mut sys::rd_kafka_message_t>,
     /// Dropped after the messages.
@@ -130,7 +132,8 @@ unsafe impl<C: ConsumerContext> Send for Batch<C> {}
 impl<C: ConsumerContext> Batch<C> {
     pub fn new(queue: Queue<C>) -> Self {
         let topic = (ptr::null_mut(), String::new());
-        Batch { waiting: Vec::new(), current: None, topic, room: Vec::new(), queue }
+        let times = (Duration::ZERO, Duration::ZERO);
+        Batch { waiting: Vec::new(), current: None, topic, times, room: Vec::new(), queue }
     }
 
     pub fn queue(&self) -> &Queue<C> {
@@ -152,18 +155,28 @@ impl<C: ConsumerContext> Batch<C> {
         if !self.waiting.is_empty() {
             return 0;
         }
+        let begun = Instant::now();
         self.current = None;
         self.topic.0 = ptr::null_mut();
         self.room.clear();
         self.room.resize(messages_max, ptr::null_mut());
         // The call waits until all of its room is filled, so it is asked to wait for a single one.
         let mut taken = self.consume(0, 1, timeout);
+        let came = Instant::now();
         if 0 < taken {
             taken += self.consume(taken, messages_max, Duration::ZERO);
         }
         let taken = self.room.get(..taken).unwrap_or_default();
         self.waiting.extend(taken.iter().rev().copied().filter_map(NonNull::new).map(Owned));
-        self.waiting.iter().map(|message| message.get().len).sum()
+        let bytes = self.waiting.iter().map(|message| message.get().len).sum();
+        self.times.0 += came.elapsed();
+        self.times.1 += came - begun;
+        bytes
+    }
+
+    /// Time at work in the queue, and time of waiting for a message, since the last call.
+    pub fn take_times(&mut self) -> (Duration, Duration) {
+        std::mem::take(&mut self.times)
     }
 
     /// Fills the room from `first` to before `next`, and gives how many messages came.

@@ -109,6 +109,11 @@ impl Commits {
         self.quarantined_until = Some(until);
     }
 
+    /// Whether a commit would go out were it not for the one under way.
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.due <= now && !self.is_idle()
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.due <= now && self.is_idle() && self.quarantined_until.is_none_or(|until| until <= now)
     }
@@ -198,7 +203,9 @@ impl Worker {
         self.runtime.spawn_blocking(move || {
             let (sent, answered) = places(kind);
             faults.point(sent);
+            let begun = Instant::now();
             let result = committer.commit(&list);
+            METRICS.stages.busy.with_label_values(&["commit"]).inc_by(begun.elapsed().as_secs_f64());
             answered.iter().for_each(|place| faults.point(*place));
             // Without a receiver the worker has ended and waits for nothing.
             let _ = answer_to.blocking_send(Answer::Committed(result));

@@ -129,7 +129,8 @@ impl Flusher {
             tracing::warn!(%table, range = %sending.planned.range, rows, "rows that are not there are put back");
             METRICS.repaired_rows.with_label_values(&[table]).inc_by(rows as u64);
             let batch = batch.into();
-            let insert = Insert { batch, repeat_doubtful: false, ..sending.insert(repair + 1) };
+            let trace = sending.job.trace.clone();
+            let insert = Insert { batch, trace, repeat_doubtful: false, ..sending.insert(repair + 1) };
             self.insert(&insert, sending.target).await?;
         }
         match self.look(sending, place).await? {

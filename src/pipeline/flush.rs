@@ -25,6 +25,8 @@ use crate::faults::{Faults, Point};
 use crate::kafka;
 use crate::record::{Offset, OffsetRange, OwnedRecord, Position, TopicPartition};
 use crate::schema::subject::Erased;
+use crate::telemetry::metrics::METRICS;
+use crate::telemetry::traces::Trace;
 
 /// Time to read a refused row's record again from Kafka.
 const REFETCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,6 +67,8 @@ pub struct Job {
     pub search: Option<Search>,
     /// An attempt of the task whose outcome is not known may begin until then.
     pub doubt: Option<Instant>,
+    /// What is told of its way.
+    pub trace: Trace,
 }
 
 /// What a flush does.
@@ -254,8 +258,14 @@ impl Flusher {
             true => job.payload.clone(),
             false => job.payload.batch().await?.slice(rows.start, rows.len()).into(),
         };
-        let insert = Insert { batch, ..insert };
-        self.client.encode(&insert).await?;
+        let insert = Insert { batch, trace: job.trace.clone(), ..insert };
+        let begun = Instant::now();
+        let mut step = job.trace.step("encode");
+        step.set("penstock.rows", i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        let encoded = self.client.encode(&insert).await;
+        step.end(encoded.is_err().then_some("encode"));
+        encoded?;
+        METRICS.stages.busy.with_label_values(&["batch"]).inc_by(begun.elapsed().as_secs_f64());
         job.sealed.hold(job.payload.body_bytes());
         self.insert(&insert, target).await
     }
@@ -269,10 +279,15 @@ impl Flusher {
         let turn = target.exact.as_ref().and_then(|exact| exact.turn.clone());
         // Nobody closes it; without a turn the server says itself that another is at work.
         let _turn = OptionFuture::from(turn.map(Semaphore::acquire_owned)).await;
+        let begun = Instant::now();
         let pass = target.valve.admit().await;
+        let waited = begun.elapsed();
+        METRICS.stages.backpressure.with_label_values(&["insert"]).inc_by(waited.as_secs_f64());
         self.faults.point(Point::InsertStarted);
         let answer = self.client.insert(insert).await;
         self.faults.point(Point::InsertAnswered);
+        let busy = begun.elapsed().saturating_sub(waited);
+        METRICS.stages.busy.with_label_values(&["insert"]).inc_by(busy.as_secs_f64());
         pass.end(&answer);
         answer
     }
@@ -291,7 +306,12 @@ impl Flusher {
         let letter = self.letter(position, cause, target).await?;
         self.letters.enter();
         self.faults.point(Point::DeadLetterSent);
+        let offset = letter.record.position.offset.to_string();
         self.letters.deliver(letter).await;
+        let about =
+            [("penstock.reason", Reason::RefusedByServer.code()), ("messaging.kafka.offset", &offset)];
+        job.trace.event("dead_letter", &about);
+        job.trace.want();
         self.faults.point(Point::DeadLetterAcked);
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::delivery::Ticket;
 use crate::delivery::plan::Lease;
 use crate::schema::subject::Erased;
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::traces::Links;
 
 /// First pause of a parked table; doubled each time up to the longest.
 const PARK_MIN: Duration = Duration::from_secs(1);
@@ -53,6 +54,16 @@ pub struct Open {
     pub buffer: Buffer,
     /// Stands for it in the watermarks.
     pub ticket: Ticket,
+    /// Producers whose traces lead to it.
+    pub links: Links,
+}
+
+/// A batch that was just closed.
+pub struct Closed {
+    pub ticket: Ticket,
+    pub batch: RecordBatch,
+    pub sealed: Sealed,
+    pub links: Links,
 }
 
 #[derive(Debug)]
@@ -69,7 +80,11 @@ impl Lane {
             name: target.table.clone(),
             target: Arc::clone(target),
             // Tickets given out start at 1.
-            opens: vec![Open { buffer: Buffer::new(limits, decoder.columns(), budget), ticket: Ticket(0) }],
+            opens: vec![Open {
+                buffer: Buffer::new(limits, decoder.columns(), budget),
+                ticket: Ticket(0),
+                links: Links::default(),
+            }],
             free: Vec::new(),
             decoder,
             erased: Arc::default(),
@@ -144,7 +159,7 @@ impl Lane {
             open.ticket = ticket;
             return index;
         }
-        self.opens.push(Open { buffer: self.buffer(), ticket });
+        self.opens.push(Open { buffer: self.buffer(), ticket, links: Links::default() });
         self.opens.len() - 1
     }
 
@@ -153,6 +168,7 @@ impl Lane {
         let buffer = self.buffer();
         if let Some(open) = self.opens.get_mut(index) {
             open.buffer = buffer;
+            open.links = Links::default();
             self.free.push(index);
         }
     }
@@ -168,7 +184,7 @@ impl Lane {
         trigger: Trigger,
         next: Ticket,
         now: Instant,
-    ) -> Result<Option<(Ticket, RecordBatch, Sealed)>, crate::columns::Error> {
+    ) -> Result<Option<Closed>, crate::columns::Error> {
         let Some(open) = self.opens.get_mut(index).filter(|open| !open.buffer.is_empty()) else {
             return Ok(None);
         };
@@ -179,6 +195,7 @@ impl Lane {
         METRICS.batch_bytes.with_label_values(&labels).observe(sealed.bytes as f64);
         METRICS.batch_age.with_label_values(&labels).observe(sealed.age_ms as f64 / 1000.0);
         let ticket = std::mem::replace(&mut open.ticket, next);
+        let links = std::mem::take(&mut open.links);
         if 1 < self.opens.len() {
             // A closed batch leaves room for as many rows again; for each of many partitions, that is memory
             // which nobody counts.
@@ -187,7 +204,12 @@ impl Lane {
                 open.buffer = buffer;
             }
         }
-        Ok(Some((ticket, batch, sealed)))
+        Ok(Some(Closed { ticket, batch, sealed, links }))
+    }
+
+    /// From here on some of the next records are asked who published them.
+    pub fn look_for_producers(&mut self) {
+        self.opens.iter_mut().for_each(|open| open.links.turn());
     }
 
     /// Queues a batch.
@@ -269,6 +291,11 @@ impl Lane {
     /// When an open batch's age is over, the soonest.
     pub fn due(&self) -> Option<Instant> {
         self.opens.iter().filter_map(|open| open.buffer.due()).min()
+    }
+
+    /// Closed batches that wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     /// Whether nothing of this lane is on its way.

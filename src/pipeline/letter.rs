@@ -30,7 +30,7 @@ impl Letter {
         table: &str,
         budget: &Arc<Budget>,
     ) -> Letter {
-        let labels = [&*record.position.source.topic, rejection.reason.code()];
+        let labels = [METRICS.topics.of(&record.position.source.topic), rejection.reason.code()];
         METRICS.schema_errors.with_label_values(&labels).inc();
         tracing::debug!(position = %record.position, %rejection, "record rejected");
         let permit = budget.permit();

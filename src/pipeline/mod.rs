@@ -27,6 +27,8 @@ mod regulate;
 mod report;
 mod seal;
 mod search;
+mod series;
+mod stages;
 mod start;
 mod target;
 pub mod update;
@@ -41,6 +43,7 @@ use crate::dead_letter::envelope;
 use crate::decode::Verdict;
 use crate::delivery::Ticket;
 use crate::record::{Offset, OwnedRecord, Record, TopicPartition};
+use crate::telemetry::traces::Tracer;
 use lane::Lane;
 use letter::Letter;
 use partitions::Partitions;
@@ -90,6 +93,7 @@ pub(crate) struct Line {
     tickets: Tickets,
     budget: Arc<Budget>,
     totals: Arc<Totals>,
+    tracer: Tracer,
     /// Whether batches are planned (`exactly_once`).
     is_exact: bool,
     /// Wall clock of the current turn, milliseconds since 1970.
@@ -110,7 +114,7 @@ impl Tickets {
 impl Line {
     /// One record's way: decode → buffer → (full?) seal, or → dead letter. Its offset is tracked under the
     /// ticket of the batch or letter that it went into, and completes only with that. `original` copies the
-    /// whole message and is called for rejected ones and those of erased subjects only.
+    /// whole message and is called for rejected ones, those of erased subjects, and with tracing for a few samples.
     fn accept(
         &mut self,
         record: &Record<'_>,
@@ -141,6 +145,9 @@ impl Line {
                 owned.tally.row(record.offset);
                 open.buffer.push(slot, record.offset, record.timestamp_ms);
                 owned.watermark.track(open.ticket, record.offset, record.timestamp_ms);
+                if open.links.wants() {
+                    open.links.look(&original().headers);
+                }
             }
             Verdict::Filtered => {
                 owned.counts.filtered += 1;

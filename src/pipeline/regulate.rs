@@ -51,6 +51,11 @@ impl Regulator {
         self.held_since.is_some()
     }
 
+    /// Whether reading is stopped for a table.
+    pub fn stops_any(&self) -> bool {
+        self.all_blocked || self.blocked.contains(&true)
+    }
+
     /// Whether this partition is not to be read.
     fn stops(&self, slot: Slot, lane: usize) -> bool {
         self.exempt != Some(slot) && self.blocked.get(lane).copied().unwrap_or(false)
@@ -125,9 +130,11 @@ impl Worker {
     /// Waits for the next answer instead of polling.
     fn hold(&mut self, now: Instant) -> Result<(), Error> {
         let answers = &mut self.answers;
+        let begun = Instant::now();
         // The timer needs the runtime around it when it is made, hence the block.
         let answer =
             self.runtime.block_on(async { tokio::time::timeout(HOLD_MAX / 10, answers.recv()).await });
+        self.stages.held(begun.elapsed());
         match answer {
             Ok(Some(answer)) => self.settle(answer, now),
             _ => Ok(()),

@@ -11,9 +11,16 @@ use super::flush::Job;
 use super::partitions::{Counts, Owned};
 use super::worker::Worker;
 
+use crate::batch::ROWS_PER_TIMESTAMP;
 use crate::clickhouse::gate::State as Gate;
 use crate::telemetry::health::{Health, Heart, State, Status};
+use crate::telemetry::labels::OTHER;
 use crate::telemetry::metrics::METRICS;
+
+/// Why partitions are paused.
+pub const PAUSES: [&str; 2] = ["backpressure", "dead_letter_ceiling"];
+/// A timestamp so far ahead is no clock that is a little wrong.
+const FUTURE_MS: i64 = 60_000;
 
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -83,6 +90,10 @@ impl Reporter {
     /// Removes the series of a partition that is no longer ours. Its last counts are published.
     pub fn forget(&self, mut owned: Owned) {
         publish(&mut owned);
+        // Those that share one are told together.
+        if METRICS.topics.of(&owned.source.topic) == OTHER {
+            return;
+        }
         if owned.halted.is_some() {
             self.health.set_component(&component(&owned), Status::Ok);
         }
@@ -91,6 +102,21 @@ impl Reporter {
         // A series that was never made cannot be removed, which is as well.
         let _ = METRICS.lag_records.remove_label_values(&labels);
         let _ = METRICS.lag_seconds.remove_label_values(&labels);
+    }
+
+    /// Tells how far the partitions are behind whose topics share one series: the worst, and their sum.
+    fn tell_others(&self, others: Option<(f64, i64)>) {
+        let labels = [OTHER, &format!("{OTHER} {}", self.member)];
+        match others {
+            Some((seconds, records)) => {
+                METRICS.lag_seconds.with_label_values(&labels).set(seconds);
+                METRICS.lag_records.with_label_values(&labels).set(records);
+            }
+            None => {
+                let _ = METRICS.lag_records.remove_label_values(&labels);
+                let _ = METRICS.lag_seconds.remove_label_values(&labels);
+            }
+        }
     }
 }
 
@@ -102,7 +128,7 @@ fn component(owned: &Owned) -> String {
 /// Carries one partition's counts to the metrics.
 fn publish(owned: &mut Owned) -> Counts {
     let counts = std::mem::take(&mut owned.counts);
-    let topic = [&*owned.source.topic];
+    let topic = [METRICS.topics.of(&owned.source.topic)];
     METRICS.consumed_records.with_label_values(&topic).inc_by(counts.records);
     METRICS.consumed_bytes.with_label_values(&topic).inc_by(counts.bytes);
     METRICS.decoded_records.with_label_values(&topic).inc_by(counts.decoded);
@@ -136,11 +162,15 @@ fn lag_records(owned: &Owned) -> Option<i64> {
 /// A batch is in its table.
 pub fn report_written(table: &str, job: &Job, now_ms: i64) {
     for source in &job.sources {
-        let labels = [&*source.source.topic, table];
+        let labels = [METRICS.topics.of(&source.source.topic), table];
         METRICS.inserted_rows.with_label_values(&labels).inc_by(source.share.rows as u64);
         let latency = METRICS.e2e_latency.with_label_values(&[labels[0]]);
         for (_, ms) in job.sealed.timestamps_ms.iter().filter(|(slot, _)| *slot == source.share.slot) {
             latency.observe(now_ms.saturating_sub(*ms).max(0) as f64 / 1000.0);
+            if now_ms.saturating_add(FUTURE_MS) < *ms {
+                let rows = u64::try_from(ROWS_PER_TIMESTAMP).unwrap_or(1);
+                METRICS.consume.future_records.with_label_values(&[labels[0]]).inc_by(rows);
+            }
         }
     }
 }
@@ -153,25 +183,32 @@ impl Worker {
         }
         self.reporter.due = now + REPORT_INTERVAL;
         let mut topics: BTreeMap<String, Held> = BTreeMap::new();
-        let mut lag_all = 0;
+        let (mut lag_all, mut others) = (0, None);
         let mut records = 0;
         for owned in self.line.partitions.iter_mut() {
             let counts = publish(owned);
             records += counts.records;
             self.line.totals.records.fetch_add(counts.records, Ordering::Relaxed);
             self.line.totals.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
-            let number = owned.source.partition.to_string();
-            let labels = [&*owned.source.topic, &number];
-            METRICS.lag_seconds.with_label_values(&labels).set(lag_seconds(owned, now, self.line.now_ms));
-            if let Some(lag) = lag_records(owned) {
-                METRICS.lag_records.with_label_values(&labels).set(lag);
-                lag_all += lag;
+            let topic = METRICS.topics.of(&owned.source.topic);
+            let (seconds, lag) = (lag_seconds(owned, now, self.line.now_ms), lag_records(owned));
+            lag_all += lag.unwrap_or(0);
+            if topic == OTHER {
+                let (worst, sum) = others.get_or_insert((0.0_f64, 0));
+                (*worst, *sum) = (worst.max(seconds), *sum + lag.unwrap_or(0));
+            } else {
+                let labels = [topic, &owned.source.partition.to_string()];
+                METRICS.lag_seconds.with_label_values(&labels).set(seconds);
+                if let Some(lag) = lag {
+                    METRICS.lag_records.with_label_values(&labels).set(lag);
+                }
             }
-            let (assigned, paused, capped) = topics.entry(owned.source.topic.to_string()).or_default();
+            let (assigned, paused, capped) = topics.entry(topic.to_owned()).or_default();
             *assigned += 1;
             *paused += i64::from(owned.paused && !owned.is_capped);
             *capped += i64::from(owned.paused && owned.is_capped);
         }
+        self.reporter.tell_others(others);
         if 0 < records {
             self.caught_up_looks = 0;
         }
@@ -179,15 +216,14 @@ impl Worker {
         self.reporter.lag = lag_all;
         // The members of one process share these gauges, so each adds what has changed for it.
         for (topic, _) in &self.topics {
-            let now = topics.remove(&**topic).unwrap_or_default();
-            let before = self.reporter.topics.insert(topic.to_string(), now).unwrap_or_default();
+            let topic = METRICS.topics.of(topic);
+            let now = topics.get(topic).copied().unwrap_or_default();
+            let before = self.reporter.topics.insert(topic.to_owned(), now).unwrap_or_default();
             METRICS.assigned_partitions.with_label_values(&[topic]).add(now.0 - before.0);
-            METRICS.paused_partitions.with_label_values(&[topic, "backpressure"]).add(now.1 - before.1);
-            METRICS
-                .paused_partitions
-                .with_label_values(&[topic, "dead_letter_ceiling"])
-                .add(now.2 - before.2);
+            METRICS.paused_partitions.with_label_values(&[topic, PAUSES[0]]).add(now.1 - before.1);
+            METRICS.paused_partitions.with_label_values(&[topic, PAUSES[1]]).add(now.2 - before.2);
         }
+        self.report_stages();
         METRICS.memory_used.set(i64::try_from(self.line.budget.used()).unwrap_or(i64::MAX));
         self.report_health();
     }

@@ -3,17 +3,16 @@
 //! Refuses to send them. With `exactly_once` a batch is one stretch of one partition, and closing it plans the
 //! stretch; stretches that became no row are planned as well, so that the offset moves.
 
-use std::time::Instant;
-
-use arrow_array::RecordBatch;
+use std::time::{Duration, Instant};
 
 use super::flush::{Job, PlannedRange, Source, Task};
+use super::lane::{Closed, Lane};
 use super::planning::Admission;
 use super::{Error, Line};
 use crate::batch::{Sealed, Slot, Trigger};
-use crate::delivery::Ticket;
 use crate::record::Record;
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::traces::{self, Links, Trace, Tracer};
 
 /// Which open batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +53,15 @@ impl Line {
 
     fn seal_shared(&mut self, lane: usize, trigger: Trigger, now: Instant) -> Result<(), Error> {
         let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
-        if let Some((ticket, batch, sealed)) = lane.seal(0, trigger, self.tickets.next(), now)? {
-            let shares = sealed.provenance.shares().into_iter();
+        if let Some(closed) = lane.seal(0, trigger, self.tickets.next(), now)? {
+            let shares = closed.sealed.provenance.shares().into_iter();
             let partitions = &self.partitions;
             let sources = shares
                 .filter_map(|share| {
                     Some(Source { source: partitions.get(share.slot)?.source.clone(), share })
                 })
                 .collect();
-            lane.push(Job::new(lane.index, ticket, (batch, sealed), sources));
+            lane.push(Job::new(lane, closed, sources, &self.tracer));
         }
         Ok(())
     }
@@ -75,7 +74,7 @@ impl Line {
             return Ok(());
         }
         let sealed = lane.seal(owned.open, trigger, self.tickets.next(), now)?;
-        let rows = sealed.as_ref().map_or(0, |(_, batch, _)| batch.num_rows());
+        let rows = sealed.as_ref().map_or(0, |closed| closed.batch.num_rows());
         let planned = match planning.cut(rows) {
             Ok(Some(planned)) => planned,
             Ok(None) => return Ok(()),
@@ -91,11 +90,11 @@ impl Line {
             METRICS.replay_gone_records.with_label_values(&[&lane.name]).inc_by(u64::from(planned.gone));
         }
         match sealed {
-            Some((ticket, batch, sealed)) => {
-                let share = sealed.provenance.shares().into_iter().next();
+            Some(closed) => {
+                let share = closed.sealed.provenance.shares().into_iter().next();
                 let source = owned.source.clone();
                 let sources = share.map(|share| Source { source, share }).into_iter().collect();
-                let mut job = Job::new(lane.index, ticket, (batch, sealed), sources);
+                let mut job = Job::new(lane, closed, sources, &self.tracer);
                 job.planned =
                     Some(PlannedRange { slot, lineage, range: planned.range, end: planned.range.next });
                 job.doubt = doubt;
@@ -160,10 +159,15 @@ impl Line {
 }
 
 impl Job {
-    fn new(lane: usize, ticket: Ticket, (batch, sealed): (RecordBatch, Sealed), sources: Vec<Source>) -> Job {
+    fn new(lane: &Lane, closed: Closed, sources: Vec<Source>, tracer: &Tracer) -> Job {
+        let Closed { ticket, batch, sealed, links } = closed;
         let task = Task::Insert(0..batch.num_rows());
+        let trace = match tracer.is_on() {
+            true => tracer.batch(about(&lane.name, &sealed, &sources, links)),
+            false => Trace::default(),
+        };
         Job {
-            lane,
+            lane: lane.index,
             ticket,
             sealed,
             payload: batch.into(),
@@ -175,6 +179,24 @@ impl Job {
             parked: 0,
             search: None,
             doubt: None,
+            trace,
         }
+    }
+}
+
+/// What a batch's trace tells of it.
+fn about<'a>(table: &'a str, sealed: &Sealed, sources: &'a [Source], links: Links) -> traces::Batch<'a> {
+    let first = sources.first().map(|source| &source.source);
+    let topic = first.filter(|first| sources.iter().all(|other| other.source.topic == first.topic));
+    let partition = first.filter(|_| sources.len() == 1).map(|first| first.partition.0);
+    traces::Batch {
+        table,
+        topic: topic.map(|first| &*first.topic),
+        partition,
+        rows: sealed.rows(),
+        bytes: sealed.bytes,
+        trigger: sealed.trigger.name(),
+        age: Duration::from_millis(sealed.age_ms),
+        links,
     }
 }

@@ -111,6 +111,7 @@ impl Job {
         let batch = self.payload.columns()?;
         let keys = by.keys(&batch)?;
         METRICS.pressure.partition_keys.with_label_values(&[&target.table]).observe(keys as f64);
+        self.trace.set("penstock.partition_keys", i64::try_from(keys).unwrap_or(i64::MAX));
         if keys <= target.partition_keys_max {
             return None;
         }

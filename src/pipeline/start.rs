@@ -25,10 +25,11 @@ use super::partitions::Partitions;
 use super::pressure::{Valve, Watch, Watched};
 use super::regulate::Regulator;
 use super::report::{Reporter, Snapshot};
+use super::stages::Stages;
 use super::target::target;
 use super::update::{Control, Update};
 use super::worker::{Settings, Worker};
-use super::{Error, Line, Tickets, Totals};
+use super::{Error, Line, Tickets, Totals, series};
 use crate::audit::continuous::{self, Checker};
 use crate::batch::{self, Budget};
 use crate::clickhouse;
@@ -41,6 +42,7 @@ use crate::schema::Table;
 use crate::schema::subject::Erased;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::traces::Tracer;
 
 /// Answers that may wait for the worker to look; a task with an answer waits beyond it.
 const ANSWERS_MAX: usize = 4096;
@@ -72,6 +74,8 @@ pub struct Parts {
     pub health: Health,
     /// Who was erased.
     pub register: Register,
+    /// Traces batches, or does nothing.
+    pub tracer: Tracer,
 }
 
 /// What `exactly_once` works with.
@@ -130,6 +134,7 @@ impl Pipeline {
     /// dropping it leaves the members running until their next look at `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<Summary, Error> {
         let topics = resolve_topics(&self.parts.kafka, &self.parts.dead_letter, &self.parts.tables).await?;
+        series::create(&self.parts.tables, &topics, self.parts.kafka.consumers);
         self.check_topics(&topics).await?;
         let produce_timeout = self.parts.dead_letter.produce_timeout.0;
         let producers = (
@@ -225,7 +230,9 @@ impl Pipeline {
             }
         }
         let kafka = self.parts.kafka.clone();
-        blocking(move || check_topics(&kafka, &all)).await?;
+        let checked = all.clone();
+        let counts = blocking(move || check_topics(&kafka, &checked)).await?;
+        series::tell_of_topics(&self.parts.kafka, &all, &counts).await;
         let pairs = topics.iter().map(|(topic, _)| topic.to_string());
         let pairs: Vec<_> = pairs.map(|t| (self.parts.dead_letter.topic_for(&t), t)).collect();
         dead_letter::topic::warn_of_small(&self.parts.kafka, &pairs).await;
@@ -258,6 +265,7 @@ impl Pipeline {
                 tickets: Tickets::default(),
                 budget: Arc::clone(&self.budget),
                 totals: Arc::clone(&self.totals),
+                tracer: parts.tracer.clone(),
                 is_exact: parts.exact.is_some(),
                 now_ms: 0,
             },
@@ -274,6 +282,7 @@ impl Pipeline {
             shutdown,
             updates: self.control.subscribe(),
             erased: self.subscribe_to_erased(),
+            stages: Stages::new(now),
             reporter: Reporter::new(parts.health.clone(), member, now),
             commits: Commits::new(parts.kafka.commit_interval.0, now),
             audit: Audit::new(self.checker.clone(), parts.audit.interval.0, now),

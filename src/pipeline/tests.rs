@@ -42,6 +42,7 @@ fn line() -> Line {
     let mut line = Line {
         partitions: Partitions::default(),
         is_exact: false,
+        tracer: crate::telemetry::traces::Tracer::default(),
         lanes: vec![Lane::new(0, decoder, &target, &budget)],
         letters: VecDeque::new(),
         tickets: Tickets::default(),

@@ -21,6 +21,7 @@ use super::recover::{Found, Takeover};
 use super::regulate::Regulator;
 use super::report::{Reporter, report_written};
 use super::search::Outcome;
+use super::stages::Stages;
 use super::update::Updates;
 use super::{Error, Line};
 use crate::batch::{Slot, Trigger};
@@ -54,6 +55,7 @@ pub struct Worker {
     pub regulator: Regulator,
     pub ceilings: Ceilings,
     pub reporter: Reporter,
+    pub stages: Stages,
     pub updates: Updates,
     /// Who was erased, as it was read last.
     pub erased: watch::Receiver<Arc<Erased>>,
@@ -116,6 +118,7 @@ impl Worker {
             self.send_batches(now);
             self.regulate(now)?;
             self.commit(now);
+            self.look_at_stages(now);
             self.finish_revocation(now)?;
             self.report(now);
             self.audit.turn(&mut self.line.partitions, now);
@@ -130,6 +133,9 @@ impl Worker {
     fn take_in(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         self.line.now_ms = self.flusher.faults.unix_ms();
+        if self.line.tracer.is_on() {
+            self.line.lanes.iter_mut().for_each(Lane::look_for_producers);
+        }
         let mut wait = self
             .line
             .lanes
@@ -153,6 +159,7 @@ impl Worker {
             }
             wait = Duration::ZERO;
         }
+        self.stages.took_in(now.elapsed(), self.consumer.take_times());
         Ok(())
     }
 
@@ -251,6 +258,7 @@ impl Worker {
     fn flushed(&mut self, mut job: Job, flushed: Flushed, now: Instant) {
         let Some(lane) = self.line.lanes.get_mut(job.lane) else { return };
         if !job.is_ours(&self.line.partitions) {
+            // Its trace ends with it, as one of a batch that was given up.
             return lane.done();
         }
         if let (Flushed::Buried, Some((slot, offset))) = (&flushed, job.buried())
@@ -259,11 +267,16 @@ impl Worker {
             owned.tally.refused(offset);
         }
         match job.advance(flushed, &mut self.line.partitions) {
-            Outcome::Paused(reason) => lane.park(job, reason, now),
+            Outcome::Paused(reason) => {
+                job.trace.event("parked", &[]);
+                job.trace.want();
+                lane.park(job, reason, now);
+            }
             Outcome::Next => lane.push_front(job),
             Outcome::Later => lane.push_later(job, now + LATER),
             Outcome::Done => {
                 lane.done();
+                job.trace.end(None);
                 for source in &job.sources {
                     if let Some(owned) = self.line.partitions.get_mut(source.share.slot) {
                         owned.settle(job.ticket);

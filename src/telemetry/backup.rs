@@ -4,7 +4,7 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-use super::metrics::Builder;
+use super::catalogue::Builder;
 
 pub struct Backup {
     pub runs: IntCounterVec,

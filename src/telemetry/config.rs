@@ -2,10 +2,13 @@
 //!
 //! Refuses to know what is reported.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::Span;
+use crate::units::{Secret, Span};
 
 /// What operators see.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -17,11 +20,14 @@ pub struct Config {
     pub stalled_after: Span,
     /// Logs, written to the standard error.
     pub log: Log,
+    /// Traces of batches, sent by OTLP.
+    pub traces: Traces,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { listen: "127.0.0.1:9464".to_owned(), stalled_after: Span::secs(30), log: Log::default() }
+        let listen = "127.0.0.1:9464".to_owned();
+        Config { listen, stalled_after: Span::secs(30), log: Log::default(), traces: Traces::default() }
     }
 }
 
@@ -43,6 +49,41 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Log { format: Format::Text, level: "info".to_owned(), lines_per_second_max: 10 }
+    }
+}
+
+/// Traces of batches, sent by OTLP over HTTP in protobuf. Off without an endpoint.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traces {
+    /// Address of the receiver, such as `http://collector:4318`; `/v1/traces` is added unless there is a path.
+    pub endpoint: Option<String>,
+    /// Share of the batches that are traced although no producer's sampled trace leads to them. Batches that
+    /// met an error are always traced.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample_ratio: f64,
+    /// A request to the receiver ends within this time; its spans are given up then.
+    pub timeout: Span,
+    /// Headers of each request by their names, such as `authorization`. Their values are secrets.
+    pub headers: BTreeMap<String, Secret>,
+    /// PEM file with the authorities that the receiver's certificate is checked against; the system's
+    /// without it.
+    pub ca_file: Option<PathBuf>,
+    /// Attributes of the process that go with its spans, such as `deployment.environment.name`. They are
+    /// added to those of `OTEL_RESOURCE_ATTRIBUTES`, and win over them.
+    pub resource: BTreeMap<String, String>,
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Traces {
+            endpoint: None,
+            sample_ratio: 0.01,
+            timeout: Span::secs(10),
+            headers: BTreeMap::new(),
+            ca_file: None,
+            resource: BTreeMap::new(),
+        }
     }
 }
 

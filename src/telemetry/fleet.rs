@@ -4,7 +4,7 @@
 
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::metrics::{Builder, opts};
+use super::catalogue::{Builder, opts};
 
 pub struct Fleet {
     pub leader: IntGauge,
@@ -24,6 +24,8 @@ pub struct Fleet {
     pub merges: IntGaugeVec,
     pub mutations: IntGaugeVec,
     pub replica_delay: IntGaugeVec,
+    pub table_bytes: IntGaugeVec,
+    pub table_rows: IntGaugeVec,
 }
 
 impl Fleet {
@@ -75,6 +77,16 @@ impl Fleet {
                 "admin_clickhouse_replica_delay_seconds",
                 "Delay of the replica that is furthest behind",
                 &["host"],
+            ),
+            table_bytes: b.gauge(
+                "admin_clickhouse_table_bytes",
+                "Compressed bytes of a table's active parts; of the 50 largest tables of clickhouse.database",
+                &["host", "table"],
+            ),
+            table_rows: b.gauge(
+                "admin_clickhouse_table_rows",
+                "Rows in the active parts of the same tables",
+                &["host", "table"],
             ),
         }
     }

@@ -6,25 +6,35 @@
 
 use std::sync::LazyLock;
 
-use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    IntGaugeVec, Registry,
 };
 
+use super::admin::Admin;
 use super::backup::Backup;
+use super::catalogue::{Builder, Family, exponential, opts};
+use super::consume::Consume;
 use super::fleet::Fleet;
+use super::labels::{Bounded, TOPICS_MAX};
 use super::pressure::Pressure;
+use super::stages::Stages;
 
 /// The process's metrics, created at first use.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 pub struct Metrics {
     registry: Registry,
+    families: Vec<Family>,
+    /// What stands in the label of a topic.
+    pub topics: Bounded,
 
     pub build_info: IntGaugeVec,
     pub config_info: IntGaugeVec,
     pub config_reloads: IntCounterVec,
+    pub reload_ok: IntGauge,
+    pub reload_time: Gauge,
     /// One of starting, running, paused, draining, degraded, stopped is 1.
     pub state: IntGaugeVec,
 
@@ -73,8 +83,9 @@ pub struct Metrics {
     pub audit_missing_rows: IntGaugeVec,
     pub audit_surplus_rows: IntGaugeVec,
 
-    pub admin_requests: IntCounterVec,
-    pub admin_jobs: IntCounterVec,
+    pub consume: Consume,
+    pub admin: Admin,
+    pub trace_spans: IntCounterVec,
     pub backup: Backup,
     pub e2e_latency: HistogramVec,
     pub memory_budget: IntGauge,
@@ -83,54 +94,27 @@ pub struct Metrics {
     pub scrapes: IntCounter,
     pub drain_duration: Histogram,
     pub pressure: Pressure,
+    pub stages: Stages,
     pub fleet: Fleet,
 }
 
 /// Seconds from a millisecond to a minute.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
 
-pub(super) struct Builder(Registry);
-
-impl Builder {
-    pub(super) fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
-        // Names and labels are literals of this file, so the unit test below proves that this holds.
-        #[allow(clippy::expect_used)]
-        let collector = collector.expect("metric declared with a valid name");
-        #[allow(clippy::expect_used)]
-        self.0.register(Box::new(collector.clone())).expect("metric declared once");
-        collector
-    }
-
-    pub(super) fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(opts(name, help), labels))
-    }
-
-    pub(super) fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(opts(name, help), labels))
-    }
-
-    pub(super) fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.add(HistogramVec::new(opts, labels))
-    }
-}
-
-pub(super) fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("penstock_{name}"), help)
-}
-
-/// `count` bounds from `start`, each `factor` times the one before.
-pub(super) fn exponential(start: f64, factor: f64, count: i32) -> Vec<f64> {
-    (0..count).map(|i| start * factor.powi(i)).collect()
-}
-
 impl Metrics {
     #[allow(clippy::too_many_lines)] // A list, one entry per metric.
     fn new() -> Metrics {
-        let b = Builder(Registry::new());
+        let b = Builder::new();
+        b.section("Both processes");
+        b.register(ProcessCollector::for_self());
+        let overflow = b.counter(
+            "metrics_label_overflow_total",
+            "Reports under `_other`, since there are too many values for series of their own",
+            &["label"],
+        );
         let batch_rows = exponential(10.0, 4.0, 10);
         let batch_bytes = exponential(4096.0, 4.0, 9);
-        Metrics {
+        let declared = Metrics {
             build_info: b.gauge("build_info", "Always 1; identifies the build", &["version"]),
             config_info: b.gauge(
                 "config_info",
@@ -142,11 +126,30 @@ impl Metrics {
                 "Reloads of configuration and table files: ok, refused, unchanged",
                 &["outcome"],
             ),
+            reload_ok: b.add(IntGauge::with_opts(opts(
+                "config_last_reload_successful",
+                "1 if the configuration that was read last is in force, 0 if it was refused",
+            ))),
+            reload_time: b.add(Gauge::with_opts(opts(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration in force was read, in seconds since 1970",
+            ))),
             state: b.gauge(
                 "state",
                 "starting, running, paused, draining, degraded, stopped (one is 1)",
                 &["state"],
             ),
+            scrapes: b.add(IntCounter::with_opts(opts("scrapes_total", "Times these metrics were read"))),
+            trace_spans: b.counter(
+                "trace_spans_total",
+                "Spans by what became of them: exported, refused by the receiver, failed on the way, dropped since the queue was full",
+                &["outcome"],
+            ),
+            topics: {
+                b.section("Reading from Kafka");
+                Bounded::new("topic", TOPICS_MAX, &overflow)
+            },
+            consume: Consume::new(&b),
             consumed_records: b.counter(
                 "consumed_records_total",
                 "Records handed over by the Kafka client",
@@ -186,7 +189,10 @@ impl Metrics {
                 "last_poll_timestamp_seconds",
                 "Last time the consumer loop turned",
             ))),
-            decoded_records: b.counter("decoded_records_total", "Records decoded successfully", &["topic"]),
+            decoded_records: {
+                b.section("Decoding and dead letters");
+                b.counter("decoded_records_total", "Records decoded successfully", &["topic"])
+            },
             unknown_fields: b.counter(
                 "unknown_fields_total",
                 "Fields that no column takes, left out by policy",
@@ -204,11 +210,14 @@ impl Metrics {
                 &["topic", "kind", "outcome"],
             ),
             dlq_bytes: b.counter("dlq_bytes_total", "Bytes sent to the dead-letter topic", &["topic"]),
-            flushes: b.counter(
+            flushes: {
+                b.section("Batches and inserts");
+                b.counter(
                 "flushes_total",
                 "Batches closed by rows, bytes, age, memory, replay, revoke, reload, shutdown",
                 &["table", "trigger"],
-            ),
+            )
+            },
             batch_rows: b.histogram("batch_rows", "Rows per insert", &["table"], &batch_rows),
             batch_bytes: b.histogram(
                 "batch_bytes",
@@ -291,11 +300,14 @@ impl Metrics {
                 "Connections made to this endpoint",
                 &["endpoint"],
             ),
-            audit_offsets: b.counter(
+            audit_offsets: {
+                b.section("Audit of what was committed");
+                b.counter(
                 "audit_offsets_total",
                 "Committed offsets by whether the table could be asked for their rows: compared, not_compared",
                 &["topic", "outcome"],
-            ),
+            )
+            },
             audit_missing_rows: b.gauge(
                 "audit_missing_rows",
                 "Rows that committed offsets must have and the table has not, since the start",
@@ -306,23 +318,15 @@ impl Metrics {
                 "Rows beyond those that committed offsets must have, since the start",
                 &["topic"],
             ),
-            admin_requests: b.counter(
-                "admin_requests_total",
-                "Requests to the admin process by what they ask for and the answer's status",
-                &["action", "status"],
-            ),
-            admin_jobs: b.counter(
-                "admin_jobs_total",
-                "Jobs of the admin process that ended: done, failed, cancelled, skipped",
-                &["action", "outcome"],
-            ),
-            backup: Backup::new(&b),
-            e2e_latency: b.histogram(
+            e2e_latency: {
+                b.section("Latency, memory, endpoints");
+                b.histogram(
                 "e2e_latency_seconds",
                 "Kafka record timestamp until ClickHouse acknowledged the row, weighted by rows",
                 &["topic"],
                 &exponential(0.01, 2.0, 16),
-            ),
+            )
+            },
             memory_budget: b.add(IntGauge::with_opts(opts(
                 "memory_budget_bytes",
                 "Bytes that may be held, what Kafka's client fetches ahead left out",
@@ -332,7 +336,6 @@ impl Metrics {
                 "Bytes held by batches with the bodies they become, and by dead letters",
             ))),
             ch_up: b.gauge("ch_up", "1 if the last health check of this endpoint worked", &["host"]),
-            scrapes: b.add(IntCounter::with_opts(opts("scrapes_total", "Times these metrics were read"))),
             drain_duration: b.add(Histogram::with_opts(
                 HistogramOpts::from(opts(
                     "rebalance_duration_seconds",
@@ -340,10 +343,36 @@ impl Metrics {
                 ))
                 .buckets(SECONDS.to_vec()),
             )),
-            pressure: Pressure::new(&b),
-            fleet: Fleet::new(&b),
-            registry: b.0,
-        }
+            pressure: {
+                b.section("Merge pressure");
+                Pressure::new(&b)
+            },
+            stages: {
+                b.section("Stages");
+                Stages::new(&b)
+            },
+            admin: {
+                b.section("Admin interface");
+                Admin::new(&b)
+            },
+            fleet: {
+                b.section("Admin processes: leading, schedules, servers");
+                Fleet::new(&b)
+            },
+            backup: {
+                b.section("Backups");
+                Backup::new(&b)
+            },
+            families: Vec::new(),
+            registry: Registry::new(),
+        };
+        let (registry, families) = b.families();
+        Metrics { registry, families, ..declared }
+    }
+
+    /// Everything that is declared, in the order of the document.
+    pub fn families(&self) -> &[Family] {
+        &self.families
     }
 
     /// Every family with its series, by name.
@@ -380,7 +409,7 @@ mod tests {
         let text = METRICS.render();
         assert!(text.contains("penstock_scrapes_total"));
         for line in text.lines().filter(|l| !l.starts_with('#')) {
-            assert!(line.starts_with("penstock_"), "{line}");
+            assert!(line.starts_with("penstock_") || line.starts_with("process_"), "{line}");
         }
     }
 }

@@ -3,16 +3,22 @@
 //! Refuses to know who reports. The metrics registry and the log subscriber are the crate's only
 //! global state.
 
+pub mod admin;
 pub mod backup;
+pub mod catalogue;
 pub mod config;
+pub mod consume;
 pub mod fleet;
 pub mod health;
 pub mod http;
+pub mod labels;
 pub mod listen;
 pub mod logs;
 pub mod metrics;
 pub mod pressure;
+pub mod stages;
 pub mod summary;
+pub mod traces;
 
 pub use config::Config;
 pub use health::{Health, Heart, State, Status};

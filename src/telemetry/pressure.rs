@@ -4,7 +4,7 @@
 
 use prometheus::{Gauge, GaugeVec, HistogramVec, IntGauge, IntGaugeVec};
 
-use super::metrics::{Builder, exponential, opts};
+use super::catalogue::{Builder, exponential, opts};
 
 pub struct Pressure {
     pub parts_max: IntGaugeVec,

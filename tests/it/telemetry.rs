@@ -1,26 +1,43 @@
 //! What operators rely on: every metric that is declared moves, and nobody but the configured servers is called.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use crate::harness::{ClickHouse, Kafka, Message, Penstock, Servers, wait_until};
-use crate::scene::{DEADLINE, Scene, merging_table};
+use crate::scene::{DEADLINE, PARTITIONS, Scene, merging_table};
 
-/// The names in the declarations, as a user sees them.
-fn declared() -> BTreeSet<String> {
-    let source = include_str!("../../src/telemetry/metrics.rs");
-    let declarations =
-        source.split("fn new() -> Metrics").nth(1).unwrap().split("registry: b.0").next().unwrap();
-    let mut names = BTreeSet::new();
-    for call in ["b.counter(", "b.gauge(", "b.histogram(", "opts("] {
-        for after in declarations.split(call).skip(1) {
-            if let Some(name) = after.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) {
-                names.insert(format!("penstock_{name}"));
-            }
+/// One row of the document, which a unit test keeps equal to the declarations.
+struct Family {
+    section: &'static str,
+    name: &'static str,
+    kind: &'static str,
+}
+
+fn documented() -> Vec<Family> {
+    let (mut all, mut section) = (Vec::new(), "");
+    for line in include_str!("../../docs/metrics.md").lines() {
+        section = line.strip_prefix("## ").unwrap_or(section);
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if let [_, name, kind, ..] = cells.as_slice()
+            && let Some(name) = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'))
+        {
+            all.push(Family { section, name, kind });
         }
     }
-    assert!(names.len() > 30, "{names:?}");
-    names
+    assert!(all.len() > 100, "{}", all.len());
+    all
+}
+
+fn is_of_admin(family: &Family) -> bool {
+    family.name.starts_with("penstock_admin_")
+}
+
+/// Those that the line moves by itself.
+fn declared() -> BTreeSet<String> {
+    let of_line = documented().into_iter().filter(|family| {
+        !is_of_admin(family) && family.section != "Merge pressure" && family.name.starts_with("penstock_")
+    });
+    of_line.map(|family| family.name.to_owned()).collect()
 }
 
 /// Adds the metrics with a sample that is not zero.
@@ -36,10 +53,12 @@ fn look(process: &Penstock, moved: &mut BTreeSet<String>) {
     }
 }
 
-/// Those of exactly-once delivery, which the tests in `exact` move, and of the admin process, which those in `admin` do.
-const ELSEWHERE: [&str; 7] = [
-    "admin_jobs_total",
-    "admin_requests_total",
+/// Those of exactly-once delivery, which the tests in `exact` move; of traces, which those in `traces` do; clocks that are
+/// wrong and topics beyond the bound, which unit tests make.
+const ELSEWHERE: [&str; 8] = [
+    "future_records_total",
+    "metrics_label_overflow_total",
+    "trace_spans_total",
     "delivery_level",
     "read_backs_total",
     "repaired_rows_total",
@@ -156,4 +175,81 @@ fn only_configured_servers_are_called() {
         scene.landed() == 4_000
     });
     assert_eq!(all, known, "every connection goes to a configured server, and to each of them");
+}
+
+/// Kinds by the names of the families that a process exports.
+fn exported(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+}
+
+/// What cannot be known at the start: `exactly_once` alone tells of a level, and Keeper of its latency.
+const LATER: [&str; 1] = ["penstock_delivery_level"];
+
+#[test]
+fn a_fresh_process_has_every_family_and_every_counter_at_zero() {
+    let servers = Servers::shared();
+    let scene = Scene::new(&servers.kafka, &servers.clickhouse);
+    let mut process = Penstock::run(&scene.config);
+    process.wait_ready();
+    let wanted: Vec<_> = documented()
+        .into_iter()
+        .filter(|family| !is_of_admin(family) && !LATER.contains(&family.name))
+        .collect();
+    let mut text = String::new();
+    wait_until(DEADLINE, "everything is assigned and read once", || {
+        text = process.metrics().unwrap_or_default();
+        let there = exported(&text);
+        wanted.iter().all(|family| there.get(family.name) == Some(&family.kind))
+    });
+    let has = |series: &str| assert!(text.contains(series), "{series} is missing:\n{text}");
+    let topic = &scene.topic;
+    has(&format!("penstock_dlq_records_total{{kind=\"wrong_type\",outcome=\"error\",topic=\"{topic}\"}} 0"));
+    has(&format!("penstock_schema_errors_total{{kind=\"too_large\",topic=\"{topic}\"}} 0"));
+    has(&format!("penstock_inserted_rows_total{{table=\"events\",topic=\"{topic}\"}} 0"));
+    has("penstock_flushes_total{table=\"events\",trigger=\"memory\"} 0");
+    has("penstock_insert_attempts_total{outcome=\"fatal\",table=\"events\"} 0");
+    has("penstock_insert_retries_total{class=\"later\",table=\"events\"} 0");
+    has("penstock_insert_duration_seconds_count{outcome=\"ok\",table=\"events\"} 0");
+    has("penstock_rebalances_total{kind=\"lost\"} 0");
+    has("penstock_kafka_errors_total{kind=\"transport\"} 0");
+    has("penstock_offset_commits_total{outcome=\"error\"} 0");
+    has("penstock_config_reloads_total{outcome=\"refused\"} 0");
+    has("penstock_metrics_label_overflow_total{label=\"topic\"} 0");
+    has("penstock_trace_spans_total{outcome=\"dropped\"} 0");
+    has("penstock_stage_busy_seconds_total{stage=\"insert\"} 0");
+    has("penstock_backpressure_seconds_total{stage=\"commit\"} 0");
+    has("penstock_stage_workers{stage=\"decode\"} 1");
+    has(&format!("penstock_topic_partitions{{topic=\"{topic}\"}} 4"));
+    assert!(!text.contains("penstock_admin_"), "nothing of the other process");
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series < 800, "{series} series of one table");
+}
+
+#[test]
+fn series_of_partitions_go_with_them() {
+    let servers = Servers::shared();
+    let mut scene = Scene::new(&servers.kafka, &servers.clickhouse);
+    scene.publish(10);
+    let partitions = |process: &Penstock| -> BTreeSet<String> {
+        let text = process.metrics().unwrap_or_default();
+        let of_lag = |name| text.lines().filter(move |line: &&str| line.starts_with(name));
+        let all: Vec<_> = of_lag("penstock_lag_seconds{").chain(of_lag("penstock_lag_records{")).collect();
+        all.iter()
+            .filter_map(|line| line.split("partition=\"").nth(1)?.split('"').next())
+            .map(str::to_owned)
+            .collect()
+    };
+    let all: BTreeSet<String> = (0..PARTITIONS).map(|n| n.to_string()).collect();
+    let mut first = Penstock::run(&scene.config);
+    first.wait_ready();
+    wait_until(DEADLINE, "the first has all partitions", || partitions(&first) == all);
+    let mut second = Penstock::run(&scene.config);
+    second.wait_ready();
+    wait_until(DEADLINE, "each partition has series in one process alone", || {
+        let (one, other) = (partitions(&first), partitions(&second));
+        !one.is_empty() && !other.is_empty() && one.is_disjoint(&other) && &one | &other == all
+    });
+    second.sigterm();
+    assert_eq!(second.wait_exit(DEADLINE), Some(0));
+    wait_until(DEADLINE, "the first has all of them back", || partitions(&first) == all);
 }

@@ -109,6 +109,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rdkafka", &["kafka"]),
     ("hyper", &["clickhouse"]),
     ("axum", &["telemetry", "admin"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("opentelemetry_proto", &["telemetry"]),
     ("anyhow", &["main", "cli", "app"]),
 ];
 

@@ -19,6 +19,7 @@ pub use self::verify::{Break, Verdict};
 use super::command::{Actor, Command};
 use super::rows;
 use crate::clickhouse::{self, Client};
+use crate::telemetry::metrics::METRICS;
 
 /// How far a command is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +33,9 @@ pub enum Phase {
 }
 
 impl Phase {
-    fn name(self) -> &'static str {
+    pub const ALL: [Phase; 4] = [Phase::Intent, Phase::Refused, Phase::Done, Phase::Failed];
+
+    pub fn name(self) -> &'static str {
         match self {
             Phase::Intent => "intent",
             Phase::Refused => "refused",
@@ -109,6 +112,7 @@ impl Trail {
     /// # Errors
     /// A place that does not keep it; the others may have it.
     pub async fn write(&self, entry: &Entry) -> Result<(), Error> {
+        METRICS.admin.trail_entries.with_label_values(&[entry.phase.name()]).inc();
         for place in &self.places {
             Box::pin(place.write(entry)).await?;
         }

@@ -30,6 +30,7 @@ pub async fn answer(
     parts: RawPathParams,
     request: Request,
 ) -> Response {
+    let begun = Instant::now();
     let id = parts.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default();
     let handled = Box::pin(handle(route, &surface, peer, id, request));
     let result = match tokio::time::timeout(surface.config.request_timeout.0, handled).await {
@@ -43,7 +44,9 @@ pub async fn answer(
         Ok(answer) => told(answer),
         Err(problem) => problem.into_response(),
     };
-    METRICS.admin_requests.with_label_values(&[route.action, answer.status().as_str()]).inc();
+    let metrics = &METRICS.admin;
+    metrics.requests.with_label_values(&[route.action, answer.status().as_str()]).inc();
+    metrics.request_duration.with_label_values(&[route.action]).observe(begun.elapsed().as_secs_f64());
     harden(answer.headers_mut());
     answer
 }
@@ -82,6 +85,7 @@ async fn handle(
     let actor = principal.actor(&peer.to_string());
     if !actor.may(route.needs) {
         let asked = door(route, json!({ "path": request.uri().path() }));
+        METRICS.admin.denied.with_label_values(&[route.action]).inc();
         command::refuse(&surface.trail, &actor, &asked, "").await;
         let text =
             format!("{} may not do this\nhint: it needs the permission {}", actor.name, route.needs.name());
@@ -105,6 +109,13 @@ async fn handle(
     answer
 }
 
+/// Why nobody is let in without a token that holds.
+pub const REFUSALS: [&str; 4] = ["missing", "invalid", "revoked", "too_many"];
+
+fn refused_for(reason: &'static str) {
+    METRICS.admin.auth_failures.with_label_values(&[reason]).inc();
+}
+
 fn door(route: &Route, details: serde_json::Value) -> Command {
     let resource = format!("{} {}", route.verb.name(), route.path);
     Command { action: route.action, resource, details, needs: route.needs }
@@ -118,6 +129,7 @@ async fn authenticate(
 ) -> Result<Principal, Problem> {
     // Tokens cost time to verify and failures are written down, so neither is done for ever.
     if let Some(left) = surface.failures.wait(peer.ip(), Instant::now()) {
+        refused_for("too_many");
         let text =
             "too many tokens were tried in vain from this address\nhint: wait, and send a token that holds";
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", text).after(left.as_secs() + 1));
@@ -128,11 +140,18 @@ async fn authenticate(
             // Nobody's fault, and nothing to count.
             Err(error @ access::Error::Unknown) => return Err(error.into()),
             Err(access::Error::Revoked) => {
+                refused_for("revoked");
                 ("revoked", "the token was revoked\nhint: get a new one".to_owned())
             }
-            Err(error) => ("unauthorized", format!("the token is not taken: {error}")),
+            Err(error) => {
+                refused_for("invalid");
+                ("unauthorized", format!("the token is not taken: {error}"))
+            }
         },
-        Err(why) => ("unauthorized", why.to_owned()),
+        Err(why) => {
+            refused_for("missing");
+            ("unauthorized", why.to_owned())
+        }
     };
     let (code, refused) = refused;
     surface.failures.failed(peer.ip(), Instant::now());

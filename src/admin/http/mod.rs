@@ -39,6 +39,8 @@ mod tokens;
 
 use std::sync::Arc;
 
+pub(in crate::admin) use guard::REFUSALS;
+pub(in crate::admin) use routes::actions;
 pub use routes::rights;
 pub use server::{Error, Server};
 

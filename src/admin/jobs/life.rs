@@ -50,7 +50,7 @@ impl Jobs {
     }
 
     pub(super) fn count(&self, job: &Job) {
-        METRICS.admin_jobs.with_label_values(&[job.action.as_str(), job.state.name()]).inc();
+        METRICS.admin.jobs.with_label_values(&[job.action.as_str(), job.state.name()]).inc();
         if !job.schedule.is_empty() {
             METRICS.fleet.schedule_runs.with_label_values(&[job.schedule.as_str(), job.state.name()]).inc();
         }

@@ -11,6 +11,7 @@ use super::{Finding, State, Watch};
 use crate::admin::audit::Chain;
 use crate::kafka::leader::Standing;
 use crate::kafka::{self, admin};
+use crate::telemetry::metrics::METRICS;
 
 impl Watch {
     pub(super) async fn kafka(&self) -> Finding {
@@ -78,7 +79,12 @@ impl Watch {
 
 fn verdict(chain: &Chain) -> Finding {
     let hint = "`penstock audit verify` says from which line on; keep the files as they are";
-    match chain.verify() {
+    let verified = chain.verify();
+    if let Ok(verdict) = &verified {
+        METRICS.admin.chain_ok.set(i64::from(verdict.broken.is_none()));
+        METRICS.admin.chain_verified.set(chrono::Utc::now().timestamp());
+    }
+    match verified {
         Ok(verdict) => match verdict.broken {
             None => Finding::ok(&format!("{} lines follow from one another", verdict.lines)),
             Some(broken) => {

@@ -12,6 +12,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::{Finding, State};
+use crate::telemetry::metrics::METRICS;
 
 const HINT: &str = "put a new certificate in its place; the process reads it at its next start";
 
@@ -23,7 +24,10 @@ pub fn look(files: &[(&str, PathBuf)], left_min: Duration, now: DateTime<Utc>) -
 
 fn one(setting: &str, path: &Path, left_min: Duration, now: DateTime<Utc>) -> Finding {
     match end(path) {
-        Ok(end) => judge(setting, end, left_min, now),
+        Ok(end) => {
+            METRICS.admin.certificate_end.with_label_values(&[setting]).set(end.timestamp());
+            judge(setting, end, left_min, now)
+        }
         Err(why) => {
             Finding::new(State::Degraded, &format!("{setting} cannot be looked at: {why}"), "check the file")
         }

@@ -3,6 +3,9 @@
 //!
 //! Refuses to change anything, and to take one server's word for another.
 
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -39,10 +42,16 @@ const NUMBERS: &str = "SELECT metric, toFloat64(value) FROM system.metrics WHERE
      SELECT 'mutations', toFloat64(count()) FROM system.mutations WHERE NOT is_done AND NOT is_killed UNION ALL \
      SELECT 'delay', toFloat64(max(absolute_delay)) FROM system.replicas";
 
+/// Each is two series of this server.
+const TABLES: &str = "SELECT table, sum(bytes_on_disk), sum(rows) FROM system.parts \
+     WHERE active AND database = currentDatabase() GROUP BY table ORDER BY 2 DESC, 1 LIMIT 50";
+
 /// One server by itself.
 pub struct Server {
     pub host: String,
     pub client: Client,
+    /// The tables that have series.
+    tables: Mutex<BTreeSet<String>>,
 }
 
 /// Queries, and the time that they took, since the server began.
@@ -63,7 +72,7 @@ impl Server {
             let endpoints = vec![address.clone()];
             let client = Client::new(&clickhouse::Config { endpoints, retry, ..config.clone() })?;
             let host = client.endpoints().first().map(|one| one.endpoint.clone()).unwrap_or_default();
-            Ok(Server { host, client })
+            Ok(Server { host, client, tables: Mutex::default() })
         };
         config.endpoints.iter().map(one).collect()
     }
@@ -137,7 +146,29 @@ impl Server {
         if let Some(mean_s) = mean_s(before, now) {
             fleet.query_mean.with_label_values(&[host]).set(mean_s);
         }
+        self.measure_tables().await?;
         Ok(now)
+    }
+
+    /// Sets the gauges of its largest tables, and removes those of others.
+    async fn measure_tables(&self) -> Result<(), clickhouse::Error> {
+        let fleet = &METRICS.fleet;
+        let mut found = BTreeSet::new();
+        for row in self.client.query(TABLES, &[]).await?.rows {
+            let table = text(&row, 0);
+            let labels = [self.host.as_str(), table.as_str()];
+            fleet.table_bytes.with_label_values(&labels).set(gauge(count(&row, 1)));
+            fleet.table_rows.with_label_values(&labels).set(gauge(count(&row, 2)));
+            found.insert(table);
+        }
+        let before = std::mem::replace(&mut *self.tables.lock(), found.clone());
+        for gone in before.difference(&found) {
+            let labels = [self.host.as_str(), gone.as_str()];
+            // They were made at an earlier look.
+            let _ = fleet.table_bytes.remove_label_values(&labels);
+            let _ = fleet.table_rows.remove_label_values(&labels);
+        }
+        Ok(())
     }
 }
 

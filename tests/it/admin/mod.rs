@@ -6,6 +6,7 @@ mod access;
 mod fleet;
 mod health;
 mod jobs;
+mod metrics;
 mod remembered;
 mod tables;
 mod trail;

@@ -48,6 +48,11 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
     AREAS.iter().flat_map(|area| area.iter())
 }
 
+/// What can be asked for, and whether that is a job.
+pub fn actions() -> impl Iterator<Item = (&'static str, bool)> {
+    all().map(|route| (route.action, route.is_job()))
+}
+
 /// Whether a route looks or does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {

@@ -1,0 +1,42 @@
+//! The metrics of what is read: the topics as the brokers tell of them, and what came over the wire.
+//!
+//! Refuses to compute anything, as `metrics.rs`, which it is a part of.
+
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec};
+
+use super::catalogue::{Builder, opts};
+
+pub struct Consume {
+    pub wire_bytes: IntCounter,
+    pub topic_partitions: IntGaugeVec,
+    pub topic_retention: GaugeVec,
+    pub future_records: IntCounterVec,
+}
+
+impl Consume {
+    pub(super) fn new(b: &Builder) -> Consume {
+        Consume {
+            wire_bytes: b.add(IntCounter::with_opts(opts(
+                "fetch_wire_bytes_total",
+                "Bytes that came from the brokers, compressed as they are; carried over once a second",
+            ))),
+            topic_partitions: b.gauge(
+                "topic_partitions",
+                "Partitions of the topic, as the brokers told at the start",
+                &["topic"],
+            ),
+            topic_retention: b.add(GaugeVec::new(
+                opts(
+                    "topic_retention_seconds",
+                    "How long the topic keeps records, as the brokers told at the start; 0 for ever, or not known",
+                ),
+                &["topic"],
+            )),
+            future_records: b.counter(
+                "future_records_total",
+                "Records whose timestamp was more than a minute ahead when they were written, estimated from every 64th row",
+                &["topic"],
+            ),
+        }
+    }
+}
