@@ -18,7 +18,7 @@ pub mod jobs;
 pub mod key;
 pub mod lifecycle;
 pub mod migrate;
-mod rows;
+pub mod rows;
 pub mod schedule;
 pub mod watch;
 

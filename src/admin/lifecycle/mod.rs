@@ -45,8 +45,6 @@ pub use plan::{Drift, Drifted, PartitionPlan, Plan, RulePlan, TablePlan};
 pub struct Lifecycles {
     desk: Desk,
     config: Config,
-    /// Engine of the table of holds.
-    engine: &'static str,
     tables: Vec<Arc<Table>>,
     timeout: Duration,
 }
@@ -64,7 +62,6 @@ impl Lifecycles {
     pub fn new(
         desk: Desk,
         config: &Config,
-        engine: &'static str,
         tables: Vec<Arc<Table>>,
     ) -> Result<Lifecycles, Error> {
         for table in &tables {
@@ -76,7 +73,7 @@ impl Lifecycles {
             }
         }
         let timeout = config.timeout.0;
-        Ok(Lifecycles { desk, config: config.clone(), engine, tables, timeout })
+        Ok(Lifecycles { desk, config: config.clone(), tables, timeout })
     }
 
     pub(super) fn desk(&self) -> &Desk {
@@ -89,10 +86,6 @@ impl Lifecycles {
 
     pub(super) fn tables(&self) -> &[Arc<Table>] {
         &self.tables
-    }
-
-    pub(super) fn engine(&self) -> &'static str {
-        self.engine
     }
 
     pub(super) fn timeout(&self) -> Duration {

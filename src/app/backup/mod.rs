@@ -55,8 +55,8 @@ pub(super) fn backups(config: &Config, desk: Desk) -> Result<Backups, Error> {
         _ => tables::load(config)?,
     };
     let line = line::line(config, &desk.host, &tables);
-    let (engine, erasures) = (config.migrations.engine.sql(), &config.lifecycle.erasures_table);
-    Ok(Backups::new(desk, &config.admin.backup, engine, tables, erasures).with_line(line))
+    let erasures = &config.lifecycle.erasures_table;
+    Ok(Backups::new(desk, &config.admin.backup, tables, erasures).with_line(line))
 }
 
 /// Backups on a server that has answered.
