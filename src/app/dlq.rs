@@ -70,9 +70,8 @@ impl Curtain {
             letter.key = letter.key.as_ref().map(|_| hidden());
         }
         // What is no object may hold the value anywhere.
-        let shown = |payload: &Vec<u8>| {
-            table.and_then(|table| table.without_hidden(payload)).unwrap_or_else(hidden)
-        };
+        let shown =
+            |payload: &Vec<u8>| table.and_then(|table| table.without_hidden(payload)).unwrap_or_else(hidden);
         letter.payload = letter.payload.as_ref().map(shown);
         true
     }
@@ -264,10 +263,7 @@ mod tests {
             (hides, text(letter.key), text(letter.payload))
         };
         let three = |hides, key: &str, payload: &str| (hides, key.to_owned(), payload.to_owned());
-        assert_eq!(
-            drawn("t", r#"{"c":"secret","n":1}"#),
-            three(true, "***", r#"{"c":"***","n":1}"#)
-        );
+        assert_eq!(drawn("t", r#"{"c":"secret","n":1}"#), three(true, "***", r#"{"c":"***","n":1}"#));
         assert_eq!(drawn("t", r#"{"c":"secret"#), three(true, "***", "***"));
         assert_eq!(drawn("u", r#"{"c":"secret"}"#), three(false, "secret", r#"{"c":"secret"}"#));
     }

@@ -193,6 +193,10 @@ impl Call<'_> {
             text += &format!("{} needs a key that is not there\n", path.display());
         }
         self.tell(&text, &json!(status))?;
-        Ok(if status.lost.is_empty() && status.lost_columns.is_empty() { Exit::Done } else { Exit::Differences })
+        Ok(if status.lost.is_empty() && status.lost_columns.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Differences
+        })
     }
 }

@@ -208,9 +208,8 @@ mod tests {
     #[test]
     fn a_record_is_shown_without_what_is_hidden() {
         let found = table("type: String, path: a.b, protect: redact", "").unwrap();
-        let shown = |text: &str| {
-            found.without_hidden(text.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap())
-        };
+        let shown =
+            |text: &str| found.without_hidden(text.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap());
         assert_eq!(shown(r#"{"n":1,"a":{"b":"secret","d":2}}"#).unwrap(), r#"{"n":1,"a":{"b":"***","d":2}}"#);
         assert_eq!(shown(r#"{"a":{"b":["secret"]}}"#).unwrap(), r#"{"a":{"b":"***"}}"#);
         assert_eq!(shown(r#"{"a":{"b":null}}"#).unwrap(), r#"{"a":{"b":null}}"#);

@@ -14,7 +14,7 @@ use super::fault::{Faults, nearest};
 use super::file::TableFile;
 
 /// Hints by the last key of a fault's path.
-const HINTS: [(&str, &str); 44] = [
+const HINTS: [(&str, &str); 45] = [
     ("table", "write `table: events`"),
     ("database", "write `database: name`, or leave it out for the connection's database"),
     ("topics", "write a list: `topics: [events]`"),

@@ -50,7 +50,9 @@ fn scene(kafka: &Kafka, ch: &ClickHouse) -> (Scene, String) {
     std::fs::write(scene.folder.path().join("table.yaml"), columns(&scene.topic, &key)).unwrap();
     scene.ch.query(&format!("DROP TABLE {}.events SYNC", scene.database.name));
     call(&scene, &["schema", "create"]);
-    scene.config = scene.config.clone()
+    scene.config = scene
+        .config
+        .clone()
         .set("delivery", "exactly_once")
         .set("lifecycle.erasure_grace", "0ms")
         .set("lifecycle.erasures_refresh", "100ms");
@@ -107,13 +109,20 @@ fn values_are_hidden_before_they_land_and_the_same_when_they_are_read_again() {
     assert_eq!(first.split('\t').next().unwrap(), all.to_string());
     let shown: Vec<&str> = first.split('\t').skip(2).collect();
     assert_eq!(shown, [PEOPLE.to_string().as_str(), all.to_string().as_str(), "***"]);
-    assert_eq!(scene.sql("countIf(match(toString(tuple(*)), 'secret|card-|555-'))"), "0", "nothing is readable");
+    assert_eq!(
+        scene.sql("countIf(match(toString(tuple(*)), 'secret|card-|555-'))"),
+        "0",
+        "nothing is readable"
+    );
     let pseudonym = crypt(&scene, &["pseudonym", "--key", &key], &format!("{}\n", email(7)));
     assert_eq!(
         scene.sql(&format!("countIf(email = '{}' AND n % {PEOPLE} = 7)", pseudonym.trim())),
         (all / PEOPLE).to_string()
     );
-    assert_eq!(scene.sql(&format!("countIf(phone = '****007' AND n % {PEOPLE} = 7)")), (all / PEOPLE).to_string());
+    assert_eq!(
+        scene.sql(&format!("countIf(phone = '****007' AND n % {PEOPLE} = 7)")),
+        (all / PEOPLE).to_string()
+    );
     let card = scene.sql("anyIf(card, n = 41)");
     assert_eq!(crypt(&scene, &["decrypt", "--context", "events.card"], &card), "card-41");
 
@@ -138,11 +147,15 @@ fn values_are_hidden_before_they_land_and_the_same_when_they_are_read_again() {
 fn dead_letters_show_hidden_fields_only_to_who_asks_for_them() {
     let servers = Servers::shared();
     let (scene, _) = scene(&servers.kafka, &servers.clickhouse);
-    scene.kafka.produce(&scene.topic, 0, [
-        "{\"n\":\"x\",\"text\":\"seen\",\"email\":\"secret@x\",\"card\":\"secret\",\"note\":\"secret\"}",
-        "{\"n\":1,\"text\":\"seen\",\"email\":\"secret\"}",
-        "{\"email\":\"secret@x\"",
-    ]);
+    scene.kafka.produce(
+        &scene.topic,
+        0,
+        [
+            "{\"n\":\"x\",\"text\":\"seen\",\"email\":\"secret@x\",\"card\":\"secret\",\"note\":\"secret\"}",
+            "{\"n\":1,\"text\":\"seen\",\"email\":\"secret\"}",
+            "{\"email\":\"secret@x\"",
+        ],
+    );
     let log = scene.run_to_end();
     assert!(!log.contains("secret"), "{log}");
     let at = |n: usize| format!("{}/0@{n}", scene.dead_topic());
@@ -161,7 +174,9 @@ fn dead_letters_show_hidden_fields_only_to_who_asks_for_them() {
         .kafka
         .read_all(&scene.dead_topic())
         .iter()
-        .map(|letter| String::from_utf8_lossy(letter.payload.as_deref().unwrap_or_default()).contains("secret"))
+        .map(|letter| {
+            String::from_utf8_lossy(letter.payload.as_deref().unwrap_or_default()).contains("secret")
+        })
         .collect();
     assert_eq!(kept, BTreeSet::from([true]), "the letters themselves have what the records had");
 }

@@ -429,8 +429,7 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
     day(&bench, "events", 60, 1_000, 10);
     let tables = || penstock::schema::load_dir(bench.folder.path()).unwrap();
     let stranger = |permission| Actor::with("stranger", "there", vec![permission]);
-    let lifecycles =
-        |actor| Lifecycles::new(desk(&bench, actor).0, &Config::default(), tables()).unwrap();
+    let lifecycles = |actor| Lifecycles::new(desk(&bench, actor).0, &Config::default(), tables()).unwrap();
 
     let reader = lifecycles(stranger(Permission::TableCare));
     let plan = reader.plan(&[]).await.unwrap();

@@ -127,12 +127,7 @@ pub struct Backups {
 
 impl Backups {
     /// `erasures` is the table with the record of erased subjects.
-    pub fn new(
-        desk: Desk,
-        config: &Config,
-        tables: Vec<Arc<Table>>,
-        erasures: &str,
-    ) -> Backups {
+    pub fn new(desk: Desk, config: &Config, tables: Vec<Arc<Table>>, erasures: &str) -> Backups {
         Backups {
             desk,
             config: config.clone(),

@@ -11,11 +11,11 @@ use schemars::JsonSchema;
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 
-use crate::schema::protect::Need;
-use crate::schema;
 use crate::crypt::{
     Config, ENVELOPE_BYTES_MAX, Error, Header, KeyState, Random, Ring, RingKey, as_bytes, as_text, rewrap,
 };
+use crate::schema;
+use crate::schema::protect::Need;
 
 /// Files that are looked at, in folders and below.
 const FILES_MAX: usize = 100_000;

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::admin::access::revoked;
 use crate::admin::{access, care, command, desk, erase, jobs, lifecycle, migrate, schedule};
-use crate::crypt;
 use crate::clickhouse;
+use crate::crypt;
 
 /// A problem, as `application/problem+json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

@@ -59,11 +59,7 @@ struct Governed<'a> {
 impl Lifecycles {
     /// # Errors
     /// A rule that undercuts the floor of the configuration.
-    pub fn new(
-        desk: Desk,
-        config: &Config,
-        tables: Vec<Arc<Table>>,
-    ) -> Result<Lifecycles, Error> {
+    pub fn new(desk: Desk, config: &Config, tables: Vec<Arc<Table>>) -> Result<Lifecycles, Error> {
         for table in &tables {
             let rules = table.lifecycle.iter().flat_map(|lifecycle| &lifecycle.rules);
             let undercuts = |rule: &&Rule| rule.action.destroys() && rule.after < config.min_retention;

@@ -15,7 +15,8 @@ use self::letters::table;
 use super::work::Call;
 use super::{Exit, Failure};
 use crate::app::dlq::{
-    Curtain, Filter, Group, Grouped, Letter, Offset, Options, Outcome, Part, Partition, Session, State, moment_ms,
+    Curtain, Filter, Group, Grouped, Letter, Offset, Options, Outcome, Part, Partition, Session, State,
+    moment_ms,
 };
 
 impl Which {
@@ -103,11 +104,12 @@ pub fn run(args: &DlqArgs, mut call: Call<'_>) -> Result<Exit, Failure> {
 fn list(call: &mut Call<'_>, which: &Which, state: &StateArg, limit: u32) -> Result<(), Failure> {
     let filter = which.filter(Some(state))?;
     let session = Session::open(&call.loaded, which.topic.as_deref())?;
-    let (all, found) = session.list(&filter, usize::try_from(limit).unwrap_or(usize::MAX))?;
+    let (mut all, found) = session.list(&filter, usize::try_from(limit).unwrap_or(usize::MAX))?;
     let head = ["REFUSED", "LETTER", "ORIGIN", "STATE", "ATTEMPT", "REASON", "PATH", "DETAIL"];
-    let mut all = all;
     let curtain = Curtain::lenient(&call.loaded.config);
-    all.iter_mut().for_each(|letter| drop(curtain.draw(letter)));
+    for letter in &mut all {
+        curtain.draw(letter);
+    }
     let row = |letter: &Letter| {
         let origin = letter.origin.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let cells = [
