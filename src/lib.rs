@@ -1,6 +1,7 @@
 //! penstock takes events from Kafka into ClickHouse. Start at `pipeline`; the map is ARCHITECTURE.md.
 
 // Ground.
+pub mod crypt;
 pub mod faults;
 pub mod record;
 pub mod telemetry;

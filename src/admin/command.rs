@@ -276,6 +276,7 @@ mod tests {
 
     use super::*;
     use crate::admin::audit::Place;
+    use crate::admin::rows::Keeping;
     use crate::clickhouse::{self, Client};
 
     fn command() -> Command {
@@ -289,7 +290,7 @@ mod tests {
             clickhouse::retry::Config { deadline: crate::units::Span::millis(50), ..Default::default() };
         let endpoints = vec!["http://127.0.0.1:1".to_owned()];
         let client = Client::new(&clickhouse::Config { endpoints, retry, ..Default::default() }).unwrap();
-        let table = Place::Table { client, table: "t".to_owned(), engine: "Memory" };
+        let table = Place::Table { client, table: "t".to_owned(), keeping: Keeping::alone("Memory") };
         let (runs, actor) = (AtomicU32::new(0), Actor::local("a", "b"));
         let work = || async {
             runs.fetch_add(1, Ordering::Relaxed);

@@ -15,6 +15,7 @@ use super::audit::{Place, Trail};
 use super::command::{self, Actor, Command, Permission};
 use super::migrate;
 use super::migrate::lock::Lock;
+use super::rows::Keeping;
 use crate::clickhouse::{self, Client, Once, Params, quote_identifier};
 
 /// How often a statement that runs is looked at.
@@ -135,6 +136,8 @@ pub struct Desk {
     pub host: String,
     /// Of tables that are named without one.
     pub database: String,
+    /// How its own tables are kept.
+    pub keeping: Keeping,
     actor: Actor,
     trail: Trail,
     observer: Observer,
@@ -171,12 +174,14 @@ impl Desk {
         let config = clickhouse::Config { endpoints: vec![address.clone()], ..clickhouse.clone() };
         let (client, host, all) = (Client::new(&config)?, host.clone(), Client::new(clickhouse)?);
         let database = clickhouse.database.clone();
-        let trail = migrate::trail(places, client.clone(), &database, migrations);
+        let keeping = Keeping::new(clickhouse, migrations)?;
+        let trail = migrate::trail(places, client.clone(), (&database, &migrations.table), &keeping);
         Ok(Desk {
             client,
             all,
             host,
             database,
+            keeping,
             actor,
             trail,
             observer,

@@ -30,8 +30,6 @@ pub struct Files {
     /// These tables alone; all without any.
     pub only: Vec<String>,
     pub lifecycle: lifecycle::Config,
-    /// Of the tables of holds and erasures.
-    pub engine: &'static str,
 }
 
 impl Files {
@@ -42,7 +40,7 @@ impl Files {
     pub fn lifecycles(&self, desk: Desk) -> Result<Lifecycles, lifecycle::Error> {
         let mut tables = schema::load_dir(&self.path)?;
         tables.retain(|table| self.only.is_empty() || self.only.contains(&table.name));
-        Lifecycles::new(desk, &self.lifecycle, self.engine, tables)
+        Lifecycles::new(desk, &self.lifecycle, tables)
     }
 }
 

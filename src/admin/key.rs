@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretSlice};
 
+pub use crate::crypt::hex;
+
 /// As long as the output of SHA-256; shorter keys are weaker than the codes that they make.
 const BYTES_MIN: usize = 32;
 
@@ -69,11 +71,6 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(crate::units::REDACTED)
     }
-}
-
-/// Bytes as two lower-case digits each.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub mod jobs;
 pub mod key;
 pub mod lifecycle;
 pub mod migrate;
-mod rows;
+pub mod rows;
 pub mod schedule;
 pub mod series;
 pub mod watch;

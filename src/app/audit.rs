@@ -63,7 +63,7 @@ struct Source {
 /// Accounts for the offsets and gives what was found.
 pub fn audit(config: &Config, options: &Options) -> Result<Report, Error> {
     let runtime = runtime()?;
-    let tables = tables::select(tables::load(config)?, &options.tables)?;
+    let tables = tables::select(tables::load_to_fill(config)?, &options.tables)?;
     let mut report = Report::new(config.delivery == Delivery::AtLeastOnce);
     let mut sources = plan(config, options, &runtime, &tables, &mut report.notes)?;
     let client = runtime.block_on(connect(config))?;

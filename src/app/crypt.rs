@@ -1,6 +1,6 @@
 //! `penstock crypt`: the key ring, and secrets that are encrypted with it.
 //!
-//! Refuses to print. The work is `admin::crypt`'s; what changes keys or files is written to the trail first.
+//! Refuses to print. The work is `crypt`'s and `admin::crypt`'s; what changes keys or files is written to the trail first.
 
 use std::path::PathBuf;
 
@@ -12,8 +12,9 @@ use super::admin::{local_actor, places};
 use super::{Error, runtime};
 use crate::admin::audit::Trail;
 use crate::admin::command::{self, Command, Permission};
-use crate::admin::crypt::{self, Vault, system_random};
+use crate::admin::crypt::Vault;
 use crate::config::{Config, Inputs};
+use crate::crypt::{self, system_random};
 
 pub use crate::admin::crypt::{Rewrapped, Rotated, Status};
 
@@ -29,7 +30,7 @@ impl From<crypt::Error> for Error {
 /// The ring of the configuration, and the secrets that it names.
 pub(super) fn vault(config: &Config) -> Result<Vault, crypt::Error> {
     let files = [&config.kafka.security.password_file, &config.clickhouse.password_file];
-    Vault::new(&config.crypt, files.into_iter().flatten().cloned().collect())
+    Vault::new(&config.crypt, files.into_iter().flatten().cloned().collect(), &config.tables.path)
 }
 
 /// Keys and envelopes, for whoever runs the command.
@@ -67,6 +68,13 @@ impl<'a> Session<'a> {
         let bytes = crypt::as_bytes(envelope)?.ok_or(none)?;
         self.audited("crypt.decrypt", json!({ "context": context }), || {
             crypt::open(&self.vault.ring()?, context, &bytes)
+        })
+    }
+
+    /// What stands in place of the value in columns that are protected by pseudonyms of this key.
+    pub fn pseudonym(&self, key: &str, value: &[u8]) -> Result<String, Error> {
+        self.audited("crypt.pseudonym", json!({ "key": key }), || {
+            Ok(crypt::Pseudonyms::new(&self.vault.ring()?, key)?.of(value))
         })
     }
 

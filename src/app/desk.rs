@@ -44,7 +44,6 @@ pub(super) fn place_of_files(config: &Config) -> Files {
         path: config.tables.path.clone(),
         only: config.tables.only.clone(),
         lifecycle: config.lifecycle.clone(),
-        engine: config.migrations.engine.sql(),
     }
 }
 

@@ -20,6 +20,8 @@ use crate::dead_letter::replay::{Replay, Scribe};
 use crate::dead_letter::{Library, Watch};
 use crate::kafka;
 use crate::pipeline;
+use crate::schema::protect::HIDDEN;
+use crate::schema::{self, Table};
 use crate::telemetry::logs;
 use crate::units::Span;
 
@@ -32,6 +34,48 @@ pub use crate::record::{Header, Offset, Partition, Position};
 
 /// Letters found with one origin that are kept; more would be as many replays of one record.
 const SAME_ORIGIN_MAX: usize = 100;
+
+/// What table files hide, where dead letters are shown; with nothing known of them, all that could be hidden.
+pub struct Curtain(Option<Vec<Arc<Table>>>);
+
+impl Curtain {
+    /// Without table files nothing is hidden. Those with faults are an error: what they hide is not known.
+    pub fn new(config: &Config) -> Result<Curtain, Error> {
+        match schema::load_dir(&config.tables.path) {
+            Ok(tables) => Ok(Curtain(Some(tables))),
+            Err(schema::Error::NoTables { .. }) => Ok(Curtain(Some(Vec::new()))),
+            Err(_) if !config.tables.path.exists() => Ok(Curtain(Some(Vec::new()))),
+            Err(error) => Err(Error::WrongUse(anyhow::anyhow!(
+                "{error}\nhint: what the table hides is not known; --plain shows all of the letter"
+            ))),
+        }
+    }
+
+    /// For lists, which go on where table files have faults.
+    pub fn lenient(config: &Config) -> Curtain {
+        Curtain::new(config).unwrap_or(Curtain(None))
+    }
+
+    /// Takes out of the letter what its table hides, and gives whether there was anything to take.
+    pub fn draw(&self, letter: &mut Letter) -> bool {
+        let hidden = || HIDDEN.as_bytes().to_vec();
+        let table = match &self.0 {
+            None => None,
+            Some(tables) => match tables.iter().find(|table| table.name == letter.table && table.hides()) {
+                None => return false,
+                found => found,
+            },
+        };
+        if table.is_none_or(|table| table.hides_key()) {
+            letter.key = letter.key.as_ref().map(|_| hidden());
+        }
+        // What is no object may hold the value anywhere.
+        let shown =
+            |payload: &Vec<u8>| table.and_then(|table| table.without_hidden(payload)).unwrap_or_else(hidden);
+        letter.payload = letter.payload.as_ref().map(shown);
+        true
+    }
+}
 
 /// Opened dead-letter topics.
 pub struct Session {
@@ -196,6 +240,33 @@ fn bar() -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{OwnedRecord, TopicPartition};
+
+    #[test]
+    fn what_a_table_hides_is_taken_out_of_its_letters() {
+        let text = "table: t\ntopics: [t]\norder_by: []\ncolumns: [{name: c, type: String, protect: redact}, {name: k, type: String, from: $key, protect: {keep_last: 2}}]\n";
+        let curtain =
+            Curtain(Some(vec![Arc::new(schema::parse_table(text, std::path::Path::new("t.yaml")).unwrap())]));
+        let drawn = |table: &str, payload: &str| {
+            let headers = vec![("penstock-table".to_owned(), Some(table.as_bytes().to_vec()))];
+            let source = TopicPartition { topic: "t.dead".into(), partition: Partition(0) };
+            let record = OwnedRecord {
+                position: Position { source, offset: Offset(0) },
+                timestamp_ms: None,
+                key: Some(b"secret".to_vec()),
+                payload: Some(payload.as_bytes().to_vec()),
+                headers,
+            };
+            let mut letter = Letter::read(record, State::Waiting);
+            let hides = curtain.draw(&mut letter);
+            let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap()).unwrap();
+            (hides, text(letter.key), text(letter.payload))
+        };
+        let three = |hides, key: &str, payload: &str| (hides, key.to_owned(), payload.to_owned());
+        assert_eq!(drawn("t", r#"{"c":"secret","n":1}"#), three(true, "***", r#"{"c":"***","n":1}"#));
+        assert_eq!(drawn("t", r#"{"c":"secret"#), three(true, "***", "***"));
+        assert_eq!(drawn("u", r#"{"c":"secret"}"#), three(false, "secret", r#"{"c":"secret"}"#));
+    }
 
     #[test]
     fn a_moment_is_a_time_or_a_span_back() {

@@ -13,6 +13,7 @@ use crate::admin::command::Actor;
 use crate::admin::console::{self, Console};
 use crate::admin::jobs::{self, History, Jobs};
 use crate::admin::migrate::{Migrator, Setup, Values};
+use crate::admin::rows::Keeping;
 use crate::admin::schedule::{Schedules, Shelf, Tables, Works};
 use crate::admin::watch::{self, Watch};
 use crate::config::{Config, Inputs};
@@ -33,7 +34,7 @@ pub(super) fn jobs(config: &Config, instance: &str) -> Result<Jobs, Error> {
     let setup = jobs::Setup {
         clickhouse: &config.clickhouse,
         config: &config.admin.jobs,
-        engine: config.migrations.engine.sql(),
+        keeping: Keeping::new(&config.clickhouse, &config.migrations)?,
     };
     Ok(Jobs::new(&config.admin.jobs, instance, Some(History::new(&setup)?)))
 }
@@ -133,5 +134,6 @@ fn certificates(config: &Config) -> Vec<(&'static str, PathBuf)> {
 
 pub(super) fn revocations(config: &Config) -> Result<Revocations, Error> {
     let access = &config.admin.access;
-    Ok(Revocations::new(&config.clickhouse, &access.revoked_table, config.migrations.engine.sql())?)
+    let keeping = Keeping::new(&config.clickhouse, &config.migrations)?;
+    Ok(Revocations::new(&config.clickhouse, &access.revoked_table, keeping)?)
 }

@@ -197,7 +197,7 @@ async fn newcomers(old: &Config, new: &Config) -> Result<Option<Client>, Error> 
 /// The configuration and the table files; the faults of both are told at once.
 fn read(inputs: &Inputs, old: &Config) -> Result<(Loaded, Vec<Arc<Table>>), Error> {
     let loaded = load(inputs);
-    let tables = tables::load(loaded.as_ref().map_or(old, |loaded| &loaded.config));
+    let tables = tables::load_to_fill(loaded.as_ref().map_or(old, |loaded| &loaded.config));
     match (loaded, tables) {
         (Ok(loaded), tables) => Ok((loaded, tables?)),
         (Err(error), Err(Error::WrongUse(other))) => {

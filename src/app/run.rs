@@ -76,7 +76,7 @@ async fn prepare(
     health: Health,
     shutdown: &CancellationToken,
 ) -> Result<Option<(Pipeline, Line)>, Error> {
-    let tables = tables::load(config)?;
+    let tables = tables::load_to_fill(config)?;
     let topics = tables.iter().flat_map(|table| table.topics.iter().map(String::as_str));
     let topics = topics.filter(|topic| !topic.starts_with('^'));
     let faults = check_sources(config, topics);

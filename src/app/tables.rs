@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Error, connect, runtime};
 use crate::clickhouse::Client;
 use crate::config::Config;
+use crate::crypt::{self, Ring};
 use crate::decode::{Decoder, Verdict};
 use crate::record::{Offset, Partition, Record};
 use crate::schema::diff::{Difference, LiveColumn, LiveTable, Severity, compare};
@@ -18,6 +19,30 @@ use crate::schema::{self, Table, ddl};
 /// The tables that the configuration names.
 pub fn load(config: &Config) -> Result<Vec<Arc<Table>>, Error> {
     select(schema::load_dir(&config.tables.path).map_err(wrong)?, &config.tables.only)
+}
+
+/// The same with the keys that columns need, for whoever makes rows.
+///
+/// # Errors
+/// As [`load`]; also a key that is not in the ring, or no ring.
+pub fn load_to_fill(config: &Config) -> Result<Vec<Arc<Table>>, Error> {
+    with_keys(load(config)?, config)
+}
+
+fn with_keys(mut tables: Vec<Arc<Table>>, config: &Config) -> Result<Vec<Arc<Table>>, Error> {
+    let Some(need) = tables.iter().find_map(|table| table.needs().next()) else { return Ok(tables) };
+    let path = config.crypt.keyring_file.as_ref().ok_or_else(|| {
+        wrong(anyhow::anyhow!("{} needs the key `{}`: {}", need.column, need.key, crypt::Error::NoRing))
+    })?;
+    let ring = Arc::new(Ring::read(path)?);
+    for table in &mut tables {
+        // Nobody else has them yet.
+        if let Some(table) = Arc::get_mut(table) {
+            let name = table.name.clone();
+            table.put_keys(&ring).map_err(|error| wrong(anyhow::anyhow!("table `{name}`: {error}")))?;
+        }
+    }
+    Ok(tables)
 }
 
 /// Those with these names; all without any.
@@ -165,7 +190,7 @@ pub fn check(config: &Config, paths: &[PathBuf]) -> Result<Vec<Checked>, Error> 
     let mut all = Vec::new();
     for path in paths {
         for (file, table) in schema::load_files(path).map_err(wrong)? {
-            let decoder = Decoder::new(Arc::clone(&table), &config.decode);
+            let decoder = Decoder::judging(Arc::clone(&table), &config.decode);
             let mut decoder =
                 decoder.map_err(|error| wrong(anyhow::anyhow!("{}: {error}", file.display())))?;
             let mut checked =

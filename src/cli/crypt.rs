@@ -22,6 +22,8 @@ Examples:
   penstock crypt keygen
   penstock crypt encrypt --context clickhouse.password_file --file password
   penstock crypt decrypt --context clickhouse.password_file --file password.enc
+  penstock crypt decrypt --context visits.email --file value
+  printf ana@example.org | penstock crypt pseudonym --key 20261127-1a2b3c4d
   penstock crypt status /etc/penstock/secrets
   penstock crypt rotate --dry-run
   penstock crypt rotate --to 20261127-1a2b3c4d
@@ -29,7 +31,7 @@ Examples:
   penstock crypt destroy 20261127-1a2b3c4d /etc/penstock/secrets --dry-run
 
 The keys are in crypt.keyring_file. The context says what a secret is for, and must be the same when it is opened; of a
-secret that a setting reads from a file it is the name of that setting. status ends with exit code 3 when something needs
+secret that a setting reads from a file it is the name of that setting, of a column's value table and column. status ends with exit code 3 when something needs
 a key that the ring does not have.";
 
 #[derive(Clone, Debug, Args)]
@@ -47,6 +49,15 @@ pub enum CryptCommand {
     Encrypt(Given),
     /// Opens what `encrypt` made and prints it as it was
     Decrypt(Given),
+    /// Prints what stands for a value in columns that are protected by pseudonyms, such as to look for it or to erase it
+    Pseudonym {
+        /// The key, as the table file names it
+        #[arg(long, value_name = "KEY")]
+        key: String,
+        /// File that holds the value; the standard input without it. A line end at its end is not part of the value
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Makes another key primary: a new one, or the one that is named; the former one goes on opening
     Rotate {
         /// The key that becomes primary; a new one without it
@@ -98,18 +109,23 @@ pub struct Given {
     file: Option<PathBuf>,
 }
 
+/// What the file holds, or the standard input.
+fn read(file: Option<&PathBuf>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    match file {
+        Some(path) => std::fs::File::open(path)
+            .and_then(|file| file.take(INPUT_BYTES_MAX).read_to_end(&mut bytes))
+            .map_err(|error| {
+                Failure::wrong_use(anyhow::anyhow!("{} cannot be read: {error}", path.display()))
+            })?,
+        None => std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_end(&mut bytes)?,
+    };
+    Ok(bytes)
+}
+
 impl Given {
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let mut bytes = Zeroizing::new(Vec::new());
-        match &self.file {
-            Some(path) => std::fs::File::open(path)
-                .and_then(|file| file.take(INPUT_BYTES_MAX).read_to_end(&mut bytes))
-                .map_err(|error| {
-                    Failure::wrong_use(anyhow::anyhow!("{} cannot be read: {error}", path.display()))
-                })?,
-            None => std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_end(&mut bytes)?,
-        };
-        Ok(bytes)
+        read(self.file.as_ref())
     }
 }
 
@@ -127,6 +143,12 @@ impl Call<'_> {
             }
             CryptCommand::Decrypt(given) => {
                 self.out.write_all(&session.decrypt(&given.context, &given.read()?)?)?;
+            }
+            CryptCommand::Pseudonym { key, file } => {
+                let value = read(file.as_ref())?;
+                let value = value.strip_suffix(b"\n").unwrap_or(&value);
+                let pseudonym = session.pseudonym(key, value)?;
+                self.tell(&format!("{pseudonym}\n"), &json!({ "key": key, "pseudonym": pseudonym }))?;
             }
             CryptCommand::Rotate { to, from, dry_run } => {
                 let rotated = session.rotate(from.as_deref(), to.as_deref(), *dry_run)?;
@@ -160,11 +182,21 @@ impl Call<'_> {
             let state = json!(key.state);
             let state = state.as_str().unwrap_or_default();
             text += &format!("{}  {state:<8}  {}  {} envelopes\n", key.id, key.created, key.envelopes);
+            for column in &key.columns {
+                text += &format!("    the column {column}\n");
+            }
+        }
+        for column in &status.lost_columns {
+            text += &format!("the column {column} needs a key that is not there\n");
         }
         for path in &status.lost {
             text += &format!("{} needs a key that is not there\n", path.display());
         }
         self.tell(&text, &json!(status))?;
-        Ok(if status.lost.is_empty() { Exit::Done } else { Exit::Differences })
+        Ok(if status.lost.is_empty() && status.lost_columns.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Differences
+        })
     }
 }

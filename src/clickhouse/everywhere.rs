@@ -1,4 +1,4 @@
-//! One statement that reads, sent to every endpoint at once: each may be a server with rows of its own.
+//! One statement, sent to every endpoint at once: each may be a server with rows of its own.
 //!
 //! Refuses to retry and to make one answer of several: whoever asks knows what it means that one is silent.
 
@@ -30,6 +30,26 @@ impl Client {
         let endpoints = self.shared.members.get();
         let answers = endpoints.iter().map(|endpoint| self.ask(endpoint, sql, &params, bytes_max));
         Ok(futures_util::future::join_all(answers).await)
+    }
+
+    /// Runs a statement that gives no rows and may be carried out twice, such as one with `IF NOT EXISTS`, once on every
+    /// endpoint, whatever its gate; gives those that failed. Cancel-safe.
+    ///
+    /// # Errors
+    /// A client that is closed. What an endpoint failed with stands beside its name.
+    pub async fn execute_everywhere(&self, sql: &str) -> Result<Vec<(String, Error)>, Error> {
+        self.check_open()?;
+        let endpoints = self.shared.members.get();
+        let timeout = self.config().request_timeout.0;
+        let one = |endpoint: Arc<Endpoint>| async move {
+            let query = query::prepare(&endpoint, sql, &[]).with_setting("wait_end_of_query", "1");
+            let failed = |e| Error::from_crate(e, endpoint.name(), timeout);
+            let running = async { query.execute().await.map_err(failed) };
+            let result = endpoint.statement(timeout, running).await;
+            result.err().map(|error| (endpoint.name().to_owned(), error))
+        };
+        let all = futures_util::future::join_all(endpoints.iter().cloned().map(one)).await;
+        Ok(all.into_iter().flatten().collect())
     }
 
     async fn ask(

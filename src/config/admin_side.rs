@@ -4,6 +4,7 @@
 
 use super::validate::{is_host_port, pair_of_files, topic_fault};
 use super::{Config, Fault};
+use crate::admin::migrate::config::Engine;
 use crate::admin::schedule::{SCHEDULES_MAX, Schedule};
 use crate::units::Span;
 
@@ -48,6 +49,17 @@ fn backup(backup: &crate::admin::backup::Config, found: &mut Vec<Fault>) {
 fn migrations(migrations: &crate::admin::migrate::Config, found: &mut Vec<Fault>) {
     if migrations.table.is_empty() {
         found.push(Fault::new("migrations.table", "is empty", "name the table of the journal"));
+    }
+    if migrations.engine == Engine::ReplicatedMergeTree {
+        let path = &migrations.replica_path;
+        if !path.starts_with('/') || !path.contains("{database}") || !path.contains("{table}") {
+            let hint = "each table needs a path of its own, such as /clickhouse/tables/{database}/{table}";
+            found.push(Fault::new("migrations.replica_path", "does not tell tables apart", hint));
+        }
+        if migrations.replica_name.is_empty() {
+            let hint = "write what differs on all servers, such as {replica}";
+            found.push(Fault::new("migrations.replica_name", "is empty", hint));
+        }
     }
     if migrations.lock_lease < LEASE_MIN {
         let hint = format!("write {LEASE_MIN} or more; it is renewed four times as often");

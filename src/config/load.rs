@@ -13,8 +13,8 @@ use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
 use super::{Config, Error, Fault, Loaded, faults, shape, text, validate};
-use crate::admin::crypt;
 use crate::clickhouse::address::Dsn;
+use crate::crypt;
 use crate::units::Secret;
 
 const FILE_BYTES_MAX: u64 = 4 << 20;

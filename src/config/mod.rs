@@ -57,7 +57,7 @@ pub struct Config {
     /// Lifecycle of the tables' rows: `penstock lifecycle`. The rules stand in the table files.
     pub lifecycle: admin::lifecycle::Config,
     /// Encryption of secrets that lie in files: `penstock crypt`.
-    pub crypt: admin::crypt::Config,
+    pub crypt: crate::crypt::Config,
     /// Ceilings of speed, for sources and targets that must be spared.
     pub limits: Limits,
     /// Taking over a changed configuration file or table file while running; SIGHUP always does.

@@ -14,6 +14,7 @@ mod nested;
 mod number;
 mod pattern;
 mod plan;
+mod protect;
 pub mod reject;
 mod swar;
 mod text;
@@ -37,6 +38,7 @@ use erased::Lookout;
 use fault::Fault;
 use json::{Cursor, Keys};
 use plan::Plan;
+use protect::Protection;
 use value::{Context, Unknown};
 
 pub use reject::{Reason, Rejection};
@@ -88,6 +90,12 @@ pub enum Error {
     )]
     Rest,
     #[error(
+        "column `{column}` needs the key `{key}`, and no key ring is at hand\nhint: set crypt.keyring_file to the ring that has it"
+    )]
+    Keys { column: String, key: String },
+    #[error("column `{column}` cannot be protected: {source}")]
+    Key { column: String, source: Box<crate::crypt::Error> },
+    #[error(
         "`record_bytes_max` is beyond 1GiB\nhint: the broker's own limit (message.max.bytes) is usually a few MiB"
     )]
     RecordBytes,
@@ -117,10 +125,22 @@ pub struct Decoder {
     context: Context,
     unknown_fields: u64,
     lookout: Lookout,
+    protection: Protection,
 }
 
 impl Decoder {
+    /// # Errors
+    /// See [`Error`]; also a table that hides values with keys that it does not have.
     pub fn new(table: Arc<Table>, config: &Config) -> Result<Self, Error> {
+        let protection = Protection::new(&table)?;
+        Ok(Decoder { protection, ..Decoder::judging(table, config)? })
+    }
+
+    /// For verdicts alone: it hides nothing and needs no keys, so its rows must not leave the process.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn judging(table: Arc<Table>, config: &Config) -> Result<Self, Error> {
         if config.record_bytes_max.0 > RECORD_BYTES_LIMIT {
             return Err(Error::RecordBytes);
         }
@@ -143,6 +163,7 @@ impl Decoder {
             context,
             unknown_fields: 0,
             lookout: Lookout::default(),
+            protection: Protection::default(),
         })
     }
 
@@ -188,7 +209,8 @@ impl Decoder {
     pub fn decode(&mut self, record: &Record<'_>, now_ms: i64, columns: &mut Columns) -> Verdict {
         let Some(payload) = record.payload else { return self.tombstone() };
         self.context.reference_ms = record.timestamp_ms.unwrap_or(now_ms);
-        match self.row(payload, record, columns) {
+        let row = self.row(payload, record, columns);
+        match row.and_then(|()| self.protection.apply(record, columns)) {
             Ok(()) => {
                 columns.close_row();
                 self.unknown_fields += self.context.ignored;

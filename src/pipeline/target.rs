@@ -35,12 +35,18 @@ pub fn target(parts: &Parts, table: &Table, valve: &Arc<Valve>) -> Result<Arc<Ta
 
 /// Tells plans apart that were made by other table files or from other records.
 pub fn fingerprint(table: &Table, kafka: &kafka::Config) -> u32 {
-    checksum(&format!(
+    let mut text = format!(
         "{}
 {:?}
 {:?}",
         ddl::create_table(table, false),
         table.topics,
         kafka.isolation
-    ))
+    );
+    // What hides values makes other rows of the same records.
+    let hidden = table.columns.iter().filter_map(|column| Some((&column.name, column.protect.as_ref()?)));
+    for (name, protect) in hidden {
+        text.push_str(&format!("\n{name} {protect:?}"));
+    }
+    checksum(&text)
 }

@@ -9,6 +9,7 @@ use super::file::{ColumnFile, Flag, PathFile, Scalar};
 use super::fit;
 use super::model::{Column, Constraints, Meta, Source, Type};
 use super::pattern::PATTERN_BYTES_MAX;
+use super::protect;
 
 /// What surrounds a column in the file.
 pub(super) struct Place<'a> {
@@ -38,10 +39,22 @@ pub(super) fn resolve(file: &ColumnFile, place: &Place<'_>, faults: &mut Faults)
     let coercion = file.coerce.as_ref().map(|coerce| coerce.coercion()).unwrap_or_default();
     let time_format = file.time_format.map(|format| format.model()).unwrap_or_default();
     let constraints = constraints(file, &ty, place, faults);
-    let mut column =
-        Column { name, ty, source, default: None, required: false, constraints, coercion, time_format };
+    let mut column = Column {
+        name,
+        ty,
+        source,
+        default: None,
+        required: false,
+        constraints,
+        coercion,
+        time_format,
+        protect: None,
+    };
     check_source(file, &column, place, faults);
     absence(file, &mut column, place, faults);
+    if let Some(protect) = &file.protect {
+        column.protect = protect::resolve(protect, &column, &place.at("protect"), faults);
+    }
     Some(column)
 }
 

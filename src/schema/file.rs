@@ -91,6 +91,9 @@ pub(super) struct ColumnFile {
     pub coerce: Option<CoerceFile>,
     /// How a time is written: `iso` (the default), or as a number since 1970 in the named unit.
     pub time_format: Option<TimeFormatFile>,
+    /// What becomes of the value of a String before anybody sees it: `redact`, `{keep_last: 4}`,
+    /// `{pseudonym: KEY}` or `{encrypt: KEY}`, with the name of a key of the ring.
+    pub protect: Option<ProtectFile>,
 }
 
 /// `default: null` is something else than no default.
@@ -136,6 +139,15 @@ pub(super) enum UnknownFieldsFile {
     Ignore,
     Reject,
     Keep(String),
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ProtectFile {
+    Redact,
+    KeepLast(usize),
+    Pseudonym(String),
+    Encrypt(String),
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

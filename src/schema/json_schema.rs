@@ -266,6 +266,7 @@ impl<'a> Walk<'a> {
             constraints: leaf.constraints,
             coercion: leaf.coercion,
             time_format: TimeFormat::Iso,
+            protect: None,
         })
     }
 

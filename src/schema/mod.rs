@@ -19,6 +19,7 @@ mod load;
 pub mod model;
 mod pattern;
 pub mod print;
+pub mod protect;
 mod refusal;
 mod resolve;
 mod structure;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::lifecycle::Lifecycle;
+use super::protect::Protect;
+use crate::crypt::Ring;
 
 /// A table file, compiled.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Table {
     /// The part of a referenced JSON Schema that could not be compiled into columns and constraints.
     /// Evaluated on every record of this table.
     pub residual: Option<Arc<jsonschema::Validator>>,
+    /// The keys for columns that need some, once somebody has put them in.
+    pub keys: Option<Arc<Ring>>,
 }
 
 /// What happens to a field of the record that no column takes.
@@ -70,6 +74,8 @@ pub struct Column {
     pub constraints: Constraints,
     pub coercion: Coercion,
     pub time_format: TimeFormat,
+    /// What becomes of the value before anybody sees it.
+    pub protect: Option<Protect>,
 }
 
 /// Where a column's value comes from.

@@ -62,6 +62,7 @@ pub(super) fn table(sound: &Sound, compiled: Option<Compiled>, faults: &mut Faul
         settings,
         subject_columns: file.subject_columns.clone().unwrap_or_default(),
         lifecycle,
+        keys: None,
         residual: gathered.compiled.and_then(|compiled| {
             compiled.residual(
                 !gathered.exact,
@@ -288,7 +289,13 @@ fn subjects(file: &TableFile, gathered: &Gathered, faults: &mut Faults) {
     for (index, name) in file.subject_columns.iter().flatten().enumerate() {
         let path = format!("subject_columns[{index}]");
         let found = gathered.columns.iter().find(|column| column.name == *name);
-        if found.is_some_and(|column| !names_somebody(&column.ty)) {
+        if found
+            .is_some_and(|column| column.protect.as_ref().is_some_and(|protect| !protect.is_same_for_same()))
+        {
+            let hint =
+                "a pseudonym is the same for the same person; what is hidden otherwise cannot be looked for";
+            faults.add(&path, format!("the values of `{name}` are hidden"), hint);
+        } else if found.is_some_and(|column| !names_somebody(&column.ty)) {
             let hint = "name a column of text, of whole numbers up to 128 bits, of UUID or of addresses";
             faults.add(&path, format!("`{name}` holds values that name nobody"), hint);
         } else if found.is_none() && !gathered.names.contains(name) {

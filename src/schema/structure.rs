@@ -14,7 +14,7 @@ use super::fault::{Faults, nearest};
 use super::file::TableFile;
 
 /// Hints by the last key of a fault's path.
-const HINTS: [(&str, &str); 44] = [
+const HINTS: [(&str, &str); 45] = [
     ("table", "write `table: events`"),
     ("database", "write `database: name`, or leave it out for the connection's database"),
     ("topics", "write a list: `topics: [events]`"),
@@ -59,6 +59,7 @@ const HINTS: [(&str, &str); 44] = [
         "write `strict`, `lenient` or a list of from_string, to_string, integral_float, bool_from_number, truncate, null_as_default",
     ),
     ("time_format", "write `iso`, `unix_s`, `unix_ms`, `unix_us` or `unix_ns`"),
+    ("protect", "write `redact`, `{keep_last: 4}`, `{pseudonym: KEY}` or `{encrypt: KEY}`"),
     ("default", "write a value of the column's type"),
     ("", "write keys and values: `table: events`"),
     ("*", "see the keys that `penstock schema format` prints"),

@@ -429,8 +429,7 @@ async fn who_has_no_right_is_refused_and_that_is_written_down() {
     day(&bench, "events", 60, 1_000, 10);
     let tables = || penstock::schema::load_dir(bench.folder.path()).unwrap();
     let stranger = |permission| Actor::with("stranger", "there", vec![permission]);
-    let lifecycles =
-        |actor| Lifecycles::new(desk(&bench, actor).0, &Config::default(), "MergeTree", tables()).unwrap();
+    let lifecycles = |actor| Lifecycles::new(desk(&bench, actor).0, &Config::default(), tables()).unwrap();
 
     let reader = lifecycles(stranger(Permission::TableCare));
     let plan = reader.plan(&[]).await.unwrap();
@@ -497,7 +496,7 @@ async fn two_at_a_time_are_one_after_the_other_or_one_is_refused() {
     let tables = || penstock::schema::load_dir(bench.folder.path()).unwrap();
     let master = || {
         let actor = Actor::with("one", "here", vec![Permission::Lifecycle]);
-        Lifecycles::new(desk(&bench, actor).0, &Config::default(), "MergeTree", tables()).unwrap()
+        Lifecycles::new(desk(&bench, actor).0, &Config::default(), tables()).unwrap()
     };
     let (one, other) = (master(), master());
     let (first, second) = tokio::join!(one.apply(&[], &hash), other.apply(&[], &hash));

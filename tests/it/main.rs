@@ -28,6 +28,7 @@ mod exact;
 mod example;
 mod failure;
 mod fencing;
+mod hidden;
 mod insert;
 mod inspect;
 mod leader;

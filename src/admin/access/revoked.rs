@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::audit::Trail;
 use crate::admin::command::{self, Actor, Command};
 use crate::admin::migrate::journal::{is_missing, number};
-use crate::admin::rows;
+use crate::admin::rows::{self, Keeping};
 use crate::clickhouse::{self, Client, quote_identifier};
 use crate::telemetry::metrics::METRICS;
 
@@ -68,7 +68,7 @@ pub struct Request {
 struct Shared {
     client: Client,
     table: String,
-    engine: &'static str,
+    keeping: Keeping,
     /// Ids, with the second in which each ends.
     known: RwLock<HashMap<String, i64>>,
     is_loaded: AtomicBool,
@@ -86,13 +86,13 @@ impl Revocations {
     pub fn new(
         clickhouse: &clickhouse::Config,
         table: &str,
-        engine: &'static str,
+        keeping: Keeping,
     ) -> Result<Revocations, clickhouse::Error> {
         let endpoints: Vec<String> = clickhouse.endpoints.iter().take(1).cloned().collect();
         let client = Client::new(&clickhouse::Config { endpoints, ..clickhouse.clone() })?;
         let table = format!("{}.{}", quote_identifier(&clickhouse.database), quote_identifier(table));
         let (known, is_loaded) = (RwLock::default(), AtomicBool::new(false));
-        Ok(Revocations(Arc::new(Shared { client, table, engine, known, is_loaded })))
+        Ok(Revocations(Arc::new(Shared { client, table, keeping, known, is_loaded })))
     }
 
     /// Whether the token is taken back; `None` as long as the list is not known.
@@ -200,9 +200,10 @@ impl Revocations {
         let sql = format!(
             "CREATE TABLE IF NOT EXISTS {} (at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'), id String, until_s Int64, \
              reason String, actor String) ENGINE = {} ORDER BY (id, at) COMMENT 'tokens that were taken back'",
-            self.0.table, self.0.engine
+            self.0.table,
+            self.0.keeping.engine()
         );
-        self.0.client.execute_idempotent(&sql, &[]).await
+        self.0.keeping.create(&self.0.client, &sql).await
     }
 }
 

@@ -17,7 +17,7 @@ pub use self::chain::{Chain, Error as ChainError};
 pub use self::config::Config;
 pub use self::verify::{Break, Verdict};
 use super::command::{Actor, Command};
-use super::rows;
+use super::rows::{self, Keeping};
 use crate::clickhouse::{self, Client};
 use crate::telemetry::metrics::METRICS;
 
@@ -101,7 +101,7 @@ pub enum Place {
     /// A file whose lines are chained.
     File(Arc<Chain>),
     /// A table of ClickHouse, quoted; made when it is not there.
-    Table { client: Client, table: String, engine: &'static str },
+    Table { client: Client, table: String, keeping: Keeping },
 }
 
 impl Trail {
@@ -136,14 +136,15 @@ impl Place {
                 let (chain, entry) = (Arc::clone(chain), entry.clone());
                 Ok(tokio::task::spawn_blocking(move || chain.append(&entry, chrono::Utc::now())).await??)
             }
-            Place::Table { client, table, engine } => {
+            Place::Table { client, table, keeping } => {
                 let create = format!(
                     "CREATE TABLE IF NOT EXISTS {table} (at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'), command_id UUID, \
                      phase LowCardinality(String), actor String, origin String, action LowCardinality(String), resource String, \
-                     details String, error String) ENGINE = {engine} ORDER BY (at, command_id) COMMENT 'what penstock was told to do'"
+                     details String, error String) ENGINE = {} ORDER BY (at, command_id) COMMENT 'what penstock was told to do'",
+                    keeping.engine()
                 );
                 if entry.phase == Phase::Intent || entry.phase == Phase::Refused {
-                    client.execute_idempotent(&create, &[]).await?;
+                    keeping.create(client, &create).await?;
                 }
                 let row = [
                     ("command_id", "UUID", json!(entry.command_id)),

@@ -183,9 +183,9 @@ impl Backups {
              event LowCardinality(String), actor String, body String CODEC(ZSTD(3))) ENGINE = {} ORDER BY (at, id) \
              COMMENT 'what became of each backup that penstock made'",
             self.catalogue().sql(),
-            self.engine
+            self.desk.keeping.engine()
         );
-        Ok(self.desk.client.execute_idempotent(&sql, &[]).await?)
+        Ok(self.desk.keeping.create(&self.desk.client, &sql).await?)
     }
 
     pub(super) async fn note(&self, id: &str, event: &Event) -> Result<(), Error> {

@@ -119,8 +119,6 @@ pub struct Replayed {
 pub struct Backups {
     desk: Desk,
     config: Config,
-    /// Engine of the catalogue.
-    engine: &'static str,
     /// Those that have table files.
     tables: Vec<Arc<Table>>,
     line: Option<Line>,
@@ -131,18 +129,11 @@ pub struct Backups {
 }
 
 impl Backups {
-    /// `engine` is that of the catalogue, `erasures` the table with the record of erased subjects.
-    pub fn new(
-        desk: Desk,
-        config: &Config,
-        engine: &'static str,
-        tables: Vec<Arc<Table>>,
-        erasures: &str,
-    ) -> Backups {
+    /// `erasures` is the table with the record of erased subjects.
+    pub fn new(desk: Desk, config: &Config, tables: Vec<Arc<Table>>, erasures: &str) -> Backups {
         Backups {
             desk,
             config: config.clone(),
-            engine,
             tables,
             line: None,
             erasures: erasures.to_owned(),

@@ -1,4 +1,4 @@
-//! Files on the disk: envelopes opened, written again, and counted by the key that they need.
+//! Files on the disk: envelopes opened, written again, and counted by the key that they need; columns of table files too.
 //!
 //! Refuses to say that a key is not needed without having looked, and can only say it of what it was shown.
 
@@ -6,27 +6,27 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 
-use super::envelope::{ENVELOPE_BYTES_MAX, Header, is_envelope, open, rewrap};
-use super::ring::{KeyState, Ring};
-use super::{Config, Error, Random};
+use crate::crypt::{
+    Config, ENVELOPE_BYTES_MAX, Error, Header, KeyState, Random, Ring, RingKey, as_bytes, as_text, rewrap,
+};
+use crate::schema;
+use crate::schema::protect::Need;
 
 /// Files that are looked at, in folders and below.
 const FILES_MAX: usize = 100_000;
-/// How an envelope begins that is written as text.
-const TEXT_MAGIC: &[u8] = b"cGVuc3RvY2sA";
 
 /// The ring's file, and files that are known to be encrypted with it.
 #[derive(Clone, Debug)]
 pub struct Vault {
     ring: PathBuf,
     known: Vec<PathBuf>,
+    /// Table files, whose columns may need keys.
+    tables: PathBuf,
 }
 
 /// The keys, and what needs them.
@@ -37,6 +37,8 @@ pub struct Status {
     pub envelopes: u64,
     /// Files that need a key which the ring does not have.
     pub lost: Vec<PathBuf>,
+    /// Columns that need a key which the ring does not have.
+    pub lost_columns: Vec<String>,
 }
 
 /// One key, and how much of what was looked at needs it.
@@ -46,6 +48,8 @@ pub struct KeyStatus {
     pub state: KeyState,
     pub created: String,
     pub envelopes: u64,
+    /// Columns of table files whose values are made with it, as `table.column`.
+    pub columns: Vec<String>,
 }
 
 /// What a rotation came to, or would.
@@ -66,13 +70,25 @@ pub struct Rewrapped {
 }
 
 impl Vault {
-    /// `known` are files that may be envelopes.
+    /// `known` are files that may be envelopes, `tables` a folder of table files or one of them.
     ///
     /// # Errors
     /// No ring that is configured.
-    pub fn new(config: &Config, known: Vec<PathBuf>) -> Result<Vault, Error> {
+    pub fn new(config: &Config, known: Vec<PathBuf>, tables: &Path) -> Result<Vault, Error> {
         let ring = config.keyring_file.clone().ok_or(Error::NoRing)?;
-        Ok(Vault { ring, known })
+        Ok(Vault { ring, known, tables: tables.to_owned() })
+    }
+
+    /// Every column that needs a key, as the table files are now.
+    fn needs(&self) -> Result<Vec<Need>, Error> {
+        if !self.tables.exists() {
+            return Ok(Vec::new());
+        }
+        match schema::load_dir(&self.tables) {
+            Ok(tables) => Ok(tables.iter().flat_map(|table| table.needs()).collect()),
+            Err(schema::Error::NoTables { .. }) => Ok(Vec::new()),
+            Err(error) => Err(Error::Needs { why: error.to_string() }),
+        }
     }
 
     /// # Errors
@@ -118,19 +134,31 @@ impl Vault {
         rotation(&self.ring()?, from, to)
     }
 
-    /// Counts what needs each key: the files that are known, and these, folders with everything below.
+    /// Counts what needs each key: columns, the files that are known, and these, folders with everything below.
     ///
     /// # Errors
     /// A ring or a file that cannot be read.
     pub fn status(&self, more: &[PathBuf]) -> Result<Status, Error> {
         let ring = self.ring()?;
-        let one = |key: &super::RingKey| KeyStatus {
+        let one = |key: &RingKey| KeyStatus {
             id: key.id.clone(),
             state: key.state,
             created: key.created.clone(),
             envelopes: 0,
+            columns: Vec::new(),
         };
-        let mut status = Status { keys: ring.keys().map(one).collect(), envelopes: 0, lost: Vec::new() };
+        let mut status = Status {
+            keys: ring.keys().map(one).collect(),
+            envelopes: 0,
+            lost: Vec::new(),
+            lost_columns: Vec::new(),
+        };
+        for need in self.needs()? {
+            match status.keys.iter_mut().find(|key| key.id == need.key) {
+                Some(key) => key.columns.push(need.column),
+                None => status.lost_columns.push(need.column),
+            }
+        }
         for (path, bytes) in self.envelopes(more)? {
             let header = Header::parse(&bytes)?;
             status.envelopes += 1;
@@ -155,8 +183,10 @@ impl Vault {
                 files.push(path);
             }
         }
-        if !files.is_empty() {
-            return Err(Error::InUse { id: id.to_owned(), files });
+        let needs = self.needs()?.into_iter().filter(|need| need.key == id);
+        let columns: Vec<String> = needs.map(|need| need.column).collect();
+        if !files.is_empty() || !columns.is_empty() {
+            return Err(Error::InUse { id: id.to_owned(), files, columns });
         }
         match dry_run {
             true => Ok(()),
@@ -175,7 +205,7 @@ impl Vault {
         random: Random<'_>,
     ) -> Result<Vec<Rewrapped>, Error> {
         let ring = self.ring()?;
-        let to = ring.primary()?.0.to_owned();
+        let to = ring.primary_id().ok_or(Error::NoPrimary)?.to_owned();
         let mut done = Vec::new();
         for (path, bytes) in self.envelopes(more)? {
             let from = Header::parse(&bytes)?.key.to_owned();
@@ -210,52 +240,14 @@ impl Vault {
 }
 
 fn rotation(ring: &Ring, from: Option<&str>, to: Option<&str>) -> Result<Rotated, Error> {
-    let former = ring.primary()?.0.to_owned();
+    let former = ring.primary_id().ok_or(Error::NoPrimary)?.to_owned();
     if let Some(expected) = from.filter(|expected| *expected != former) {
         return Err(Error::Moved { expected: expected.to_owned(), found: former });
     }
     if let Some(id) = to {
-        ring.key(id)?;
+        ring.check(id)?;
     }
     Ok(Rotated { primary: to.unwrap_or_default().to_owned(), former, is_new: to.is_none() })
-}
-
-/// Opens a secret that is an envelope, and gives any other as it is.
-///
-/// # Errors
-/// An envelope without a ring, and see [`open`].
-pub fn open_secret(
-    config: &Config,
-    context: &str,
-    content: Zeroizing<Vec<u8>>,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
-    match (as_bytes(&content)?, &config.keyring_file) {
-        (None, _) => Ok(content),
-        (Some(_), None) => Err(Error::NoRing),
-        (Some(bytes), Some(ring)) => open(&Ring::read(ring)?, context, &bytes),
-    }
-}
-
-/// The bytes of an envelope, whether it is written as bytes or as text; nothing of what is none.
-///
-/// # Errors
-/// Text that begins as an envelope does and goes on as something else.
-pub fn as_bytes(content: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-    match content {
-        bytes if is_envelope(bytes) => Ok(Some(bytes.to_vec())),
-        text if text.starts_with(TEXT_MAGIC) => match STANDARD.decode(text.trim_ascii()) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(_) => Err(Error::NotAnEnvelope("its text is no base64")),
-        },
-        _ => Ok(None),
-    }
-}
-
-/// One line of text.
-pub fn as_text(envelope: &[u8]) -> Vec<u8> {
-    let mut text = STANDARD.encode(envelope).into_bytes();
-    text.push(b'\n');
-    text
 }
 
 fn gather(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
@@ -306,12 +298,12 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::super::{seal, system_random};
     use super::*;
+    use crate::crypt::{open_secret, seal, system_random};
 
     fn vault(folder: &Path) -> Vault {
         let config = Config { keyring_file: Some(folder.join("ring")) };
-        Vault::new(&config, vec![folder.join("known")]).unwrap()
+        Vault::new(&config, vec![folder.join("known")], &folder.join("schemas")).unwrap()
     }
 
     fn put(vault: &Vault, path: &Path, content: &[u8]) {
@@ -369,6 +361,35 @@ mod tests {
         vault.destroy(&first, &others, false).unwrap();
         let left: Vec<String> = vault.ring().unwrap().keys().map(|key| key.id.clone()).collect();
         assert_eq!(left, [second]);
+    }
+
+    /// What a column needs counts as long as its table file names it; files with faults tell nothing.
+    #[test]
+    fn a_key_that_a_column_needs_is_not_destroyed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (vault, random) = (vault(folder.path()), &mut system_random);
+        fs::write(folder.path().join("known"), "no envelope").unwrap();
+        let first = vault.generate(Utc::now(), random).unwrap();
+        let second = vault.generate(Utc::now(), random).unwrap();
+        vault.rotate((None, Some(&second)), Utc::now(), random).unwrap();
+        let file = folder.path().join("schemas/t/table.yaml");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let write = |key: &str| {
+            let text = format!(
+                "table: t\ntopics: [t]\norder_by: []\ncolumns: [{{name: c, type: String, protect: {{pseudonym: {key}}}}}]\n"
+            );
+            fs::write(&file, text).unwrap();
+        };
+        write(&first);
+        let status = vault.status(&[]).unwrap();
+        assert_eq!((&status.keys[0].columns, status.keys[1].columns.len()), (&vec!["t.c".to_owned()], 0));
+        let refused = vault.destroy(&first, &[], false).unwrap_err();
+        assert!(refused.to_string().contains("the column t.c"), "{refused}");
+        fs::write(&file, "table: [").unwrap();
+        assert!(matches!(vault.destroy(&first, &[], false), Err(Error::Needs { .. })));
+        write("gone");
+        assert_eq!(vault.status(&[]).unwrap().lost_columns, ["t.c"]);
+        vault.destroy(&first, &[], false).unwrap();
     }
 
     #[test]

@@ -56,16 +56,16 @@ pub struct Record {
 
 impl Eraser {
     pub(super) async fn create_records(&self) -> Result<(), Error> {
+        let desk = self.lifecycles.desk();
         let sql = format!(
             "CREATE TABLE IF NOT EXISTS {} (at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'), id UUID, \
              stage LowCardinality(String), column String, digest FixedString(64), tables Array(String), rows UInt64, \
              reason String, actor String) ENGINE = {} ORDER BY (column, digest, at) \
              COMMENT 'subjects that penstock erased, by digest'",
             self.records.sql(),
-            self.lifecycles.engine()
+            desk.keeping.engine()
         );
-        let desk = self.lifecycles.desk();
-        Ok(desk.client.execute_idempotent(&sql, &[]).await.map_err(desk::Error::from)?)
+        Ok(desk.keeping.create(&desk.client, &sql).await.map_err(desk::Error::from)?)
     }
 
     /// The latest records, newest first. Changes nothing.

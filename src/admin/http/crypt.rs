@@ -15,7 +15,8 @@ use super::audit::broken_off;
 use super::problem::Problem;
 use super::routes::Answer;
 use crate::admin::command;
-use crate::admin::crypt::{Error, Rotated, Vault, system_random};
+use crate::admin::crypt::{Rotated, Vault};
+use crate::crypt::{Error, system_random};
 
 /// From which key to which.
 #[derive(Deserialize, JsonSchema)]

@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::admin::access::revoked;
-use crate::admin::{access, care, command, crypt, desk, erase, jobs, lifecycle, migrate, schedule};
+use crate::admin::{access, care, command, desk, erase, jobs, lifecycle, migrate, schedule};
 use crate::clickhouse;
+use crate::crypt;
 
 /// A problem, as `application/problem+json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -287,10 +288,10 @@ impl From<crypt::Error> for Problem {
             E::Moved { .. } => (StatusCode::CONFLICT, "rotated_meanwhile"),
             E::InUse { .. } | E::IsPrimary(_) => (StatusCode::CONFLICT, "key_in_use"),
             E::Full { .. } => (StatusCode::CONFLICT, "ring_full"),
-            E::File { .. } | E::NotARing { .. } | E::Random => {
+            E::File { .. } | E::NotARing { .. } | E::Needs { .. } | E::Random => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "key_ring")
             }
-            E::NotAnEnvelope(_) | E::Refused { .. } | E::TooLarge { .. } => {
+            E::NotAnEnvelope(_) | E::Refused { .. } | E::TooLarge { .. } | E::Derived { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "envelope")
             }
         };

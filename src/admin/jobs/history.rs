@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Ask, Job, State, stamp};
 use crate::admin::migrate::journal::{is_missing, number};
-use crate::admin::rows;
+use crate::admin::rows::{self, Keeping};
 use crate::clickhouse::{self, Client, Params, quote_identifier};
 
 /// Of a result or an error no more is kept.
@@ -28,7 +28,7 @@ pub struct History {
     client: Client,
     /// As it stands in a statement.
     table: String,
-    engine: &'static str,
+    keeping: Keeping,
     keep_days: u64,
     lease: Duration,
 }
@@ -37,7 +37,7 @@ pub struct History {
 pub struct Setup<'a> {
     pub clickhouse: &'a clickhouse::Config,
     pub config: &'a super::Config,
-    pub engine: &'static str,
+    pub keeping: Keeping,
 }
 
 /// A job as the table has it.
@@ -53,12 +53,12 @@ impl History {
     /// # Errors
     /// A configuration that cannot work.
     pub fn new(setup: &Setup<'_>) -> Result<History, clickhouse::Error> {
-        let Setup { clickhouse, config, engine } = setup;
+        let Setup { clickhouse, config, keeping } = setup;
         let endpoints: Vec<String> = clickhouse.endpoints.iter().take(1).cloned().collect();
         let client = Client::new(&clickhouse::Config { endpoints, ..(*clickhouse).clone() })?;
         let table = format!("{}.{}", quote_identifier(&clickhouse.database), quote_identifier(&config.table));
         let keep_days = config.keep.0.as_secs().div_ceil(86_400).max(1);
-        Ok(History { client, table, engine, keep_days, lease: config.lease.0 })
+        Ok(History { client, table, keeping: keeping.clone(), keep_days, lease: config.lease.0 })
     }
 
     pub fn lease(&self) -> Duration {
@@ -110,9 +110,11 @@ impl History {
              INDEX by_id id TYPE bloom_filter GRANULARITY 1, INDEX by_key key TYPE bloom_filter GRANULARITY 1) \
              ENGINE = {} PARTITION BY toDate(at) ORDER BY (began_ms, id, seq) TTL toDateTime(at) + toIntervalDay({}) \
              COMMENT 'jobs of penstock admin, by change of state'",
-            self.table, self.engine, self.keep_days
+            self.table,
+            self.keeping.engine(),
+            self.keep_days
         );
-        self.client.execute_idempotent(&sql, &[]).await
+        self.keeping.create(&self.client, &sql).await
     }
 
     /// The latest, newest first; of one schedule, or all.

@@ -106,9 +106,9 @@ impl Lifecycles {
             "CREATE TABLE IF NOT EXISTS {table} (at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC'), id String, \
              database String, table String, partitions Array(String), reason String, until String, released UInt8, \
              actor String) ENGINE = {} ORDER BY (id, at) COMMENT 'legal holds, put and let go by penstock'",
-            self.engine
+            self.desk.keeping.engine()
         );
-        self.desk.client.execute_idempotent(&create, &[]).await?;
+        self.desk.keeping.create(&self.desk.client, &create).await?;
         let row = [
             ("id", "String", json!(hold.id)),
             ("database", "String", json!(hold.database)),

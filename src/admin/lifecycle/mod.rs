@@ -45,8 +45,6 @@ pub use plan::{Drift, Drifted, PartitionPlan, Plan, RulePlan, TablePlan};
 pub struct Lifecycles {
     desk: Desk,
     config: Config,
-    /// Engine of the table of holds.
-    engine: &'static str,
     tables: Vec<Arc<Table>>,
     timeout: Duration,
 }
@@ -61,12 +59,7 @@ struct Governed<'a> {
 impl Lifecycles {
     /// # Errors
     /// A rule that undercuts the floor of the configuration.
-    pub fn new(
-        desk: Desk,
-        config: &Config,
-        engine: &'static str,
-        tables: Vec<Arc<Table>>,
-    ) -> Result<Lifecycles, Error> {
+    pub fn new(desk: Desk, config: &Config, tables: Vec<Arc<Table>>) -> Result<Lifecycles, Error> {
         for table in &tables {
             let rules = table.lifecycle.iter().flat_map(|lifecycle| &lifecycle.rules);
             let undercuts = |rule: &&Rule| rule.action.destroys() && rule.after < config.min_retention;
@@ -76,7 +69,7 @@ impl Lifecycles {
             }
         }
         let timeout = config.timeout.0;
-        Ok(Lifecycles { desk, config: config.clone(), engine, tables, timeout })
+        Ok(Lifecycles { desk, config: config.clone(), tables, timeout })
     }
 
     pub(super) fn desk(&self) -> &Desk {
@@ -89,10 +82,6 @@ impl Lifecycles {
 
     pub(super) fn tables(&self) -> &[Arc<Table>] {
         &self.tables
-    }
-
-    pub(super) fn engine(&self) -> &'static str {
-        self.engine
     }
 
     pub(super) fn timeout(&self) -> Duration {

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pragma::Target;
+use crate::clickhouse::quote_string;
 use crate::units::Span;
 
 /// Migrations of the tables' definitions: `penstock migrate`.
@@ -19,8 +20,13 @@ pub struct Config {
     /// Table in `clickhouse.database` on the first endpoint that keeps what was run; the lock and the audit trail have
     /// its name with `_lock` and `_audit` behind it.
     pub table: String,
-    /// Engine of these tables.
+    /// Engine of these tables, and of all others that penstock keeps for itself.
     pub engine: Engine,
+    /// Path of such a table in Keeper, with `replicated_merge_tree`. It must be the same on all servers, those of other
+    /// shards too; ClickHouse puts in `{database}`, `{table}` and its own macros.
+    pub replica_path: String,
+    /// Name of a server's replica, with `replicated_merge_tree`. It must differ on all servers, those of other shards too.
+    pub replica_name: String,
     /// Where statements are run whose files do not say it.
     pub target: Target,
     /// Longest time for which a process that no longer answers keeps others from migrating.
@@ -40,17 +46,8 @@ pub struct Config {
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
     MergeTree,
-    /// With the server's default path and replica name.
+    /// Each endpoint has a replica, with `replica_path` and `replica_name`.
     ReplicatedMergeTree,
-}
-
-impl Engine {
-    pub fn sql(self) -> &'static str {
-        match self {
-            Engine::MergeTree => "MergeTree",
-            Engine::ReplicatedMergeTree => "ReplicatedMergeTree",
-        }
-    }
 }
 
 impl Default for Config {
@@ -59,6 +56,8 @@ impl Default for Config {
             path: PathBuf::from("migrations"),
             table: "penstock_migrations".to_owned(),
             engine: Engine::MergeTree,
+            replica_path: "/clickhouse/tables/{database}/{table}".to_owned(),
+            replica_name: "{replica}".to_owned(),
             target: Target::All,
             lock_lease: Span::secs(30),
             lock_wait: Span::millis(0),
@@ -70,6 +69,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The engine as it stands behind `ENGINE =`. The path is always written out: a server's own default has the table's
+    /// UUID in it, which differs from replica to replica unless a Keeper queue of DDL hands it around.
+    pub fn engine_sql(&self) -> String {
+        let (path, name) = (quote_string(&self.replica_path), quote_string(&self.replica_name));
+        match self.engine {
+            Engine::MergeTree => "MergeTree".to_owned(),
+            Engine::ReplicatedMergeTree => format!("ReplicatedMergeTree({path}, {name})"),
+        }
+    }
+
     /// Whether drift looks at the table.
     pub fn is_ignored(&self, table: &str) -> bool {
         self.ignore.iter().any(|pattern| matches(pattern, table))
@@ -92,6 +101,19 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replica_has_a_path_of_its_own_that_cannot_be_left() {
+        let mut config = Config::default();
+        assert_eq!(config.engine_sql(), "MergeTree");
+        config.engine = Engine::ReplicatedMergeTree;
+        assert_eq!(
+            config.engine_sql(),
+            "ReplicatedMergeTree('/clickhouse/tables/{database}/{table}', '{replica}')"
+        );
+        config.replica_name = "it's".to_owned();
+        assert!(config.engine_sql().ends_with(r"', 'it\'s')"), "{}", config.engine_sql());
+    }
 
     #[test]
     fn stars_stand_for_any_text() {

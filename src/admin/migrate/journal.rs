@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::config::Config;
 use super::error::Error;
 use super::files::{Key, Kind, Version};
-use crate::clickhouse::{self, Client, Rows, quote_identifier};
+use crate::admin::rows::Keeping;
+use crate::clickhouse::{self, Client, Rows};
 
 /// What became of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -120,13 +120,13 @@ const COLUMNS: [(&str, &str); 19] = [
 pub struct Journal {
     client: Client,
     table: String,
-    engine: &'static str,
+    keeping: Keeping,
 }
 
 impl Journal {
-    pub fn new(client: Client, database: &str, config: &Config) -> Journal {
-        let table = format!("{}.{}", quote_identifier(database), quote_identifier(&config.table));
-        Journal { client, table, engine: config.engine.sql() }
+    /// `table` as it stands in statements.
+    pub fn new(client: Client, table: String, keeping: Keeping) -> Journal {
+        Journal { client, table, keeping }
     }
 
     /// Makes the table unless it is there.
@@ -144,13 +144,15 @@ impl Journal {
     recorded_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
 ) ENGINE = {} ORDER BY (seq, host, statement)
 COMMENT 'what penstock migrate has run; never changed, the latest row counts'",
-            self.table, self.engine
+            self.table,
+            self.keeping.engine()
         );
-        Ok(self.client.execute_idempotent(&sql, &[]).await?)
+        Ok(self.keeping.create(&self.client, &sql).await?)
     }
 
-    /// Every row in order; none where there is no table yet.
+    /// Every row in order, those that another replica has too; none where there is no table yet.
     pub async fn read(&self) -> Result<Vec<Record>, Error> {
+        self.keeping.catch_up(&self.client, &self.table).await?;
         let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
         let sql = format!(
             "SELECT {}, ifNull(toString(finished), '') AS finished_at, replaces FROM {} ORDER BY seq, recorded_at",

@@ -187,7 +187,7 @@ fn marked(
     let direction = if going_down && migration.down.is_some() { Direction::Down } else { Direction::Up };
     let mut records = Vec::new();
     for (number, one) in (1..).zip(&migration.script(direction).statements) {
-        for name in scope.hosts_of(one) {
+        for name in scope.hosts_of(&migration.key, one) {
             let is_other = statement.is_some_and(|statement| statement != number);
             if is_other || host.is_some_and(|host| host != name) {
                 continue;

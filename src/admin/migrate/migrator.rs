@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::config::Config;
+use super::config::{Config, Engine};
 use super::error::Error;
 use super::files::Folder;
 use super::host::Host;
@@ -24,6 +24,7 @@ use super::state::State;
 use super::values::Values;
 use crate::admin::audit::{Place, Trail};
 use crate::admin::command::{self, Actor, Command, Permission};
+use crate::admin::rows::{Keeping, qualified};
 use crate::clickhouse::{self, Client, quote_identifier};
 use crate::faults::Faults;
 
@@ -79,8 +80,10 @@ impl Migrator {
         let Setup { clickhouse, config, actor, values, faults, places } = setup;
         let hosts = Host::all(clickhouse)?;
         let first = hosts.first().ok_or_else(|| Error::Answer("there is no endpoint".to_owned()))?;
-        let journal = Journal::new(first.client.clone(), &clickhouse.database, config);
-        let trail = trail(places, first.client.clone(), &clickhouse.database, config);
+        let keeping = Keeping::new(clickhouse, config)?;
+        let trail = trail(places, first.client.clone(), (&clickhouse.database, &config.table), &keeping);
+        let table = qualified(&clickhouse.database, &config.table);
+        let journal = Journal::new(first.client.clone(), table, keeping);
         Ok(Migrator {
             config: config.clone(),
             clickhouse: clickhouse.clone(),
@@ -155,8 +158,13 @@ impl Migrator {
     }
 
     pub(super) fn locker(&self) -> Locker {
+        let mut hosts = self.hosts.clone();
+        // With the journal everywhere a process may name any endpoint first; the lock has to be in one place all the same.
+        if self.config.engine == Engine::ReplicatedMergeTree {
+            hosts.sort_by(|one, other| one.name.cmp(&other.name));
+        }
         Locker {
-            hosts: self.hosts.clone(),
+            hosts,
             database: self.clickhouse.database.clone(),
             table: format!("{}_lock", self.config.table),
             lease: self.config.lock_lease.0,
@@ -297,10 +305,14 @@ impl Migrator {
 }
 
 /// The trail of everything that changes tables: these places, the log, and a table beside the journal.
-pub fn trail(mut places: Vec<Place>, client: Client, database: &str, config: &Config) -> Trail {
-    let audit = quote_identifier(&format!("{}_audit", config.table));
-    let table = format!("{}.{audit}", quote_identifier(database));
-    places.extend([Place::Log, Place::Table { client, table, engine: config.engine.sql() }]);
+pub fn trail(
+    mut places: Vec<Place>,
+    client: Client,
+    (database, journal): (&str, &str),
+    keeping: &Keeping,
+) -> Trail {
+    let table = qualified(database, &format!("{journal}_audit"));
+    places.extend([Place::Log, Place::Table { client, table, keeping: keeping.clone() }]);
     Trail::new(places)
 }
 

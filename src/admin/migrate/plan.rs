@@ -2,6 +2,7 @@
 //!
 //! Refuses to run anything. The same folder, journal and hosts give the same plan, and so the same hash.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::error::Error;
@@ -9,7 +10,7 @@ use super::files::{Folder, Key, Kind, Migration, Version};
 use super::journal::{Direction, Outcome, Record};
 use super::pragma::{Danger, Target};
 use super::script::{self, Script, Statement};
-use super::state::{Standing, State};
+use super::state::{Standing, State, Trace};
 use super::values::{Filled, Values};
 
 /// What plans are made from.
@@ -52,18 +53,33 @@ impl<'a> Step<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Where a statement is run.
-    pub fn hosts_of(&self, statement: &Statement) -> Vec<String> {
+    /// Where a statement of the migration is run.
+    pub fn hosts_of(&self, key: &Key, statement: &Statement) -> Vec<String> {
         let target = statement.pragmas.target.unwrap_or(self.target);
         // With ON CLUSTER the server itself carries it everywhere.
-        let count =
-            if target == Target::One || statement.reading.cluster.is_some() { 1 } else { self.hosts.len() };
-        self.hosts.iter().take(count).cloned().collect()
+        match target == Target::One || statement.reading.cluster.is_some() {
+            true => self.one_of(key).into_iter().collect(),
+            false => self.hosts.to_vec(),
+        }
+    }
+
+    /// The host for what is run on one: that on which the migration was begun, whichever is named first now, so that it
+    /// is not run on a second one.
+    fn one_of(&self, key: &Key) -> Option<String> {
+        let rank = |(host, trace): (&str, &Trace)| {
+            let tried = trace.up.values().chain(trace.down.values());
+            // Where most statements of the file are run, those of one host alone are among them.
+            let most = tried.map(|record| (record.statements, Reverse(record.seq))).max()?;
+            let is_at_hand = self.hosts.iter().any(|one| one == host);
+            (is_at_hand || trace.standing() == Standing::Applied).then(|| (most, host.to_owned()))
+        };
+        let begun = self.state.hosts(key).filter_map(rank).max().map(|(_, host)| host);
+        begun.or_else(|| self.hosts.first().cloned())
     }
 
     /// How many statements of the script are run on the host.
-    pub fn statements_on(&self, script: &Script, host: &str) -> u32 {
-        let here = |statement: &&Statement| self.hosts_of(statement).iter().any(|one| one == host);
+    fn statements_on(&self, key: &Key, script: &Script, host: &str) -> u32 {
+        let here = |statement: &&Statement| self.hosts_of(key, statement).iter().any(|one| one == host);
         u32::try_from(script.statements.iter().filter(here).count()).unwrap_or(u32::MAX)
     }
 
@@ -93,7 +109,7 @@ impl<'a> Scope<'a> {
             file: migration.file.clone(),
             direction,
             statement: number,
-            statements: self.statements_on(script, host),
+            statements: self.statements_on(&migration.key, script, host),
             host: host.to_owned(),
             outcome: Outcome::Sent,
             query_id: String::new(),
@@ -131,7 +147,7 @@ impl<'a> Scope<'a> {
         }
         let (mut left, mut done) = (0, 0);
         for (number, statement) in (1..).zip(&migration.up.statements) {
-            for host in self.hosts_of(statement) {
+            for host in self.hosts_of(&migration.key, statement) {
                 match self.is_settled(migration, Direction::Up, number, &host) {
                     true => done += 1,
                     false => left += 1,
@@ -272,7 +288,7 @@ impl<'a> Scope<'a> {
         let mut steps = Vec::new();
         let script = migration.script(direction);
         for (number, statement) in (1..).zip(&script.statements) {
-            let mut hosts = self.hosts_of(statement);
+            let mut hosts = self.hosts_of(&migration.key, statement);
             hosts.retain(|host| !self.is_settled(migration, direction, number, host));
             if direction == Direction::Down {
                 hosts.retain(|host| {
@@ -327,4 +343,51 @@ pub fn hash(steps: &[Step<'_>]) -> String {
         })
         .collect();
     script::sha256(&lines.join("\n")).chars().take(16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope<'a>(folder: &'a Folder, state: &'a State, hosts: &'a [String]) -> Scope<'a> {
+        Scope { folder, state, hosts, target: Target::All }
+    }
+
+    /// Whoever goes on may name another endpoint first: what one server has done for all is not done on a second one.
+    #[test]
+    fn what_is_run_on_one_host_stays_on_it_whoever_is_named_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let create = "CREATE TABLE t (x Int8) ENGINE = MergeTree ORDER BY x";
+        write("V1__t.sql", &format!("{create};\n-- penstock: target=one\nINSERT INTO t VALUES (1)"));
+        write("V2__c.sql", "ALTER TABLE t ON CLUSTER c ADD COLUMN y Int8");
+        let folder = Folder::read(folder.path()).unwrap();
+        let [one, two] = [["a", "b"], ["b", "a"]].map(|hosts| hosts.map(str::to_owned));
+        let gone = ["c".to_owned()];
+        let (nothing, mut state) = (State::default(), State::default());
+        let steps = |state: &State, hosts: &[String]| -> Vec<(u32, String)> {
+            let steps = scope(&folder, state, hosts).up(None, None, &Values::default()).unwrap();
+            steps.iter().map(|step| (step.number, step.hosts.join(" "))).collect()
+        };
+        let text = |all: &[(u32, &str)]| -> Vec<(u32, String)> {
+            all.iter().map(|(number, hosts)| (*number, (*hosts).to_owned())).collect()
+        };
+        assert_eq!(steps(&nothing, &one), text(&[(1, "a b"), (2, "a"), (1, "a")]));
+        assert_eq!(steps(&nothing, &two), text(&[(1, "b a"), (2, "b"), (1, "b")]));
+        let migration = &folder.migrations[0];
+        let done = |state: &mut State, number: u32, host: &str, seq| {
+            let statement = &migration.up.statements[usize::try_from(number - 1).unwrap()];
+            let record =
+                scope(&folder, &nothing, &one).record(migration, Direction::Up, (number, statement), host);
+            state.add(&Record { seq, outcome: Outcome::Done, ..record });
+        };
+        done(&mut state, 1, "a", 1);
+        done(&mut state, 1, "b", 2);
+        let half = state.clone();
+        assert_eq!(steps(&half, &two), text(&[(2, "a"), (1, "b")]));
+        done(&mut state, 2, "a", 3);
+        assert_eq!(steps(&state, &two), text(&[(1, "b")]), "the INSERT is done");
+        assert_eq!(scope(&folder, &state, &two).standing(migration), Standing::Applied);
+        assert_eq!(steps(&state, &gone), text(&[(1, "c"), (1, "c")]), "a new endpoint needs the table alone");
+    }
 }

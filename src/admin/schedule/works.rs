@@ -66,8 +66,7 @@ impl Call {
 
     pub fn lifecycles(&self) -> Result<Lifecycles, Failed> {
         let tables = (self.works.tables)().map_err(Failed)?;
-        let engine = self.works.migrations.engine.sql();
-        Ok(Lifecycles::new(self.desk()?, &self.works.lifecycle, engine, tables)?)
+        Ok(Lifecycles::new(self.desk()?, &self.works.lifecycle, tables)?)
     }
 
     pub fn backups(&self) -> Result<Backups, Failed> {

@@ -52,11 +52,13 @@ pub(super) fn backups(config: &Config, desk: Desk) -> Result<Backups, Error> {
     let tables = match schema::load_dir(&config.tables.path) {
         Err(schema::Error::NoTables { .. }) => Vec::new(),
         Err(schema::Error::Read { .. }) if !config.tables.path.exists() => Vec::new(),
-        _ => tables::load(config)?,
+        // Without a ring a replay into a table that needs keys is refused, and all else goes on.
+        _ if config.crypt.keyring_file.is_none() => tables::load(config)?,
+        _ => tables::load_to_fill(config)?,
     };
     let line = line::line(config, &desk.host, &tables);
-    let (engine, erasures) = (config.migrations.engine.sql(), &config.lifecycle.erasures_table);
-    Ok(Backups::new(desk, &config.admin.backup, engine, tables, erasures).with_line(line))
+    let erasures = &config.lifecycle.erasures_table;
+    Ok(Backups::new(desk, &config.admin.backup, tables, erasures).with_line(line))
 }
 
 /// Backups on a server that has answered.

@@ -32,7 +32,8 @@ const SHOW_EXAMPLES: &str = "\
 Examples:
   penstock dlq show clicks.dead/0@17
   penstock dlq show clicks.dead/0@17 --full --output json
-  penstock dlq show clicks/3@77 --origin";
+  penstock dlq show clicks/3@77 --origin
+  penstock dlq show clicks.dead/0@17 --plain";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -93,6 +94,9 @@ pub enum DlqCommand {
         /// Does not cut long values
         #[arg(long)]
         full: bool,
+        /// Shows the fields too whose values the letter's table hides
+        #[arg(long)]
+        plain: bool,
     },
     /// Publishes dead letters to their topics again
     #[command(after_help = REPLAY_EXAMPLES)]

@@ -15,7 +15,8 @@ use self::letters::table;
 use super::work::Call;
 use super::{Exit, Failure};
 use crate::app::dlq::{
-    Filter, Group, Grouped, Letter, Offset, Options, Outcome, Part, Partition, Session, State, moment_ms,
+    Curtain, Filter, Group, Grouped, Letter, Offset, Options, Outcome, Part, Partition, Session, State,
+    moment_ms,
 };
 
 impl Which {
@@ -68,14 +69,18 @@ pub fn run(args: &DlqArgs, mut call: Call<'_>) -> Result<Exit, Failure> {
             let grouped = session.groups(&which.filter(Some(state))?, u64::MAX)?;
             call.tell(&groups_text(&grouped), &groups_json(&grouped))?;
         }
-        DlqCommand::Show { position, origin, full } => {
-            let (letter, found) = if *origin {
+        DlqCommand::Show { position, origin, full, plain } => {
+            let (mut letter, found) = if *origin {
                 let session = Session::open(&call.loaded, Some(&position.source.topic))?;
                 session.show_origin(position)?
             } else {
                 (Session::open_at(&call.loaded, position)?.show(position)?, 1)
             };
+            let hides = !*plain && Curtain::new(&call.loaded.config)?.draw(&mut letter);
             let mut text = letters::in_full(&letter, *full);
+            if hides {
+                text.push_str("\nFields that the table hides are not shown; --plain shows them.\n");
+            }
             if 1 < found {
                 text.push_str(&format!("\n{found} letters come from this record; this is the newest.\n"));
             }
@@ -99,8 +104,12 @@ pub fn run(args: &DlqArgs, mut call: Call<'_>) -> Result<Exit, Failure> {
 fn list(call: &mut Call<'_>, which: &Which, state: &StateArg, limit: u32) -> Result<(), Failure> {
     let filter = which.filter(Some(state))?;
     let session = Session::open(&call.loaded, which.topic.as_deref())?;
-    let (all, found) = session.list(&filter, usize::try_from(limit).unwrap_or(usize::MAX))?;
+    let (mut all, found) = session.list(&filter, usize::try_from(limit).unwrap_or(usize::MAX))?;
     let head = ["REFUSED", "LETTER", "ORIGIN", "STATE", "ATTEMPT", "REASON", "PATH", "DETAIL"];
+    let curtain = Curtain::lenient(&call.loaded.config);
+    for letter in &mut all {
+        curtain.draw(letter);
+    }
     let row = |letter: &Letter| {
         let origin = letter.origin.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let cells = [

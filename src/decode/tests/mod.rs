@@ -32,6 +32,7 @@ pub fn column(path: &str, ty: Type) -> Column {
         constraints: Constraints::default(),
         coercion: Coercion::default(),
         time_format: TimeFormat::Iso,
+        protect: None,
     }
 }
 
@@ -50,6 +51,7 @@ pub fn table(columns: Vec<Column>) -> Table {
         lifecycle: None,
         settings: Vec::new(),
         residual: None,
+        keys: None,
     }
 }
 

@@ -3,6 +3,8 @@
 //! Refuses to know where keys and objects are kept. Every byte of an object is vouched for: those of the header that say
 //! which key opens it by the wrapped key, all others by the content.
 //!
+//! An object of its own, whose key is random:
+//!
 //! | bytes | what |
 //! |---|---|
 //! | 9 | `penstock` and a zero byte |
@@ -16,21 +18,38 @@
 //!
 //! The wrapped key has everything before its nonce as associated data; the content has the first 23 bytes, and the length
 //! and text of what it is for.
+//!
+//! The value of a column, whose key is made of the ring's and a salt (see `field`):
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 9 | `penstock` and a zero byte |
+//! | 1 | version, 1 |
+//! | 1 | algorithm, 2: AES-256-GCM with a derived key and a nonce of zeros |
+//! | 1, n | length and text of the key's id |
+//! | 32 | salt |
+//! | n + 16 | the content, encrypted, and a tag |
+//!
+//! The content has everything before it as associated data, and the length and text of what it is for.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use secrecy::zeroize::Zeroizing;
 
+use super::field::{SALT_BYTES, content_key};
 use super::ring::Ring;
 use super::{Error, Random};
 
 const MAGIC: &[u8; 9] = b"penstock\0";
 const VERSION: u8 = 1;
-const ALGORITHM: u8 = 1;
+const WRAPPED: u8 = 1;
+const DERIVED: u8 = 2;
 const NONCE_BYTES: usize = 12;
-const KEY_BYTES: usize = 32;
+pub(super) const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
 const WRAPPED_BYTES: usize = KEY_BYTES + TAG_BYTES;
-/// Magic, version, algorithm, nonce of the content.
+/// Magic, version, algorithm.
+const KIND_BYTES: usize = MAGIC.len() + 2;
+/// The same and the nonce of the content.
 const FIXED_BYTES: usize = MAGIC.len() + 2 + NONCE_BYTES;
 /// Largest content.
 pub const CONTENT_BYTES_MAX: usize = 16 << 20;
@@ -43,15 +62,28 @@ pub const ENVELOPE_BYTES_MAX: usize =
 /// What an envelope says of itself, which is believed only once it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// Magic, version, algorithm, nonce of the content.
-    fixed: &'a [u8],
-    /// Everything before the nonce of the wrapped key.
-    head: &'a [u8],
     /// Key of the ring that it needs.
     pub key: &'a str,
-    wrap_nonce: [u8; NONCE_BYTES],
-    wrapped: &'a [u8],
+    way: Way<'a>,
     content: &'a [u8],
+}
+
+/// Where the content's own key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Way<'a> {
+    Wrapped {
+        /// Magic, version, algorithm, nonce of the content.
+        fixed: &'a [u8],
+        /// Everything before the nonce of the wrapped key.
+        head: &'a [u8],
+        nonce: [u8; NONCE_BYTES],
+        own: &'a [u8],
+    },
+    Derived {
+        /// Everything before the content.
+        head: &'a [u8],
+        salt: &'a [u8; SALT_BYTES],
+    },
 }
 
 /// Whether the bytes begin as an envelope does.
@@ -70,29 +102,62 @@ impl<'a> Header<'a> {
         if !is_envelope(bytes) {
             return Err(Error::NotAnEnvelope("it begins with something else"));
         }
-        let (fixed, rest) = bytes.split_at_checked(FIXED_BYTES).ok_or_else(short)?;
-        if fixed.get(MAGIC.len()..MAGIC.len() + 2) != Some(&[VERSION, ALGORITHM]) {
-            return Err(Error::NotAnEnvelope("it is of a version or an algorithm that is not known here"));
+        match bytes.get(MAGIC.len()..KIND_BYTES) {
+            Some(&[VERSION, WRAPPED]) => Header::wrapped(bytes).ok_or_else(short)?,
+            Some(&[VERSION, DERIVED]) => Header::derived(bytes).ok_or_else(short)?,
+            _ => Err(Error::NotAnEnvelope("it is of a version or an algorithm that is not known here")),
         }
-        let (length, rest) = rest.split_first().ok_or_else(short)?;
-        let (key, rest) = rest.split_at_checked(usize::from(*length)).ok_or_else(short)?;
-        let key = std::str::from_utf8(key).ok().filter(|key| is_id(key));
-        let key = key.ok_or(Error::NotAnEnvelope("it names no key"))?;
-        let head = bytes.get(..FIXED_BYTES + 1 + key.len()).ok_or_else(short)?;
-        let (wrap_nonce, rest) = rest.split_first_chunk().ok_or_else(short)?;
-        let (wrapped, content) = rest.split_at_checked(WRAPPED_BYTES).ok_or_else(short)?;
-        if content.len() < TAG_BYTES {
-            return Err(short());
-        }
-        Ok(Header { fixed, head, key, wrap_nonce: *wrap_nonce, wrapped, content })
+    }
+
+    fn wrapped(bytes: &'a [u8]) -> Option<Result<Header<'a>, Error>> {
+        let (fixed, rest) = bytes.split_at_checked(FIXED_BYTES)?;
+        let (key, rest) = id(rest)?;
+        let Ok(key) = key else { return Some(Err(Error::NotAnEnvelope("it names no key"))) };
+        let head = bytes.get(..FIXED_BYTES + 1 + key.len())?;
+        let (nonce, rest) = rest.split_first_chunk()?;
+        let (own, content) = rest.split_at_checked(WRAPPED_BYTES)?;
+        let way = Way::Wrapped { fixed, head, nonce: *nonce, own };
+        (content.len() >= TAG_BYTES).then_some(Ok(Header { key, way, content }))
+    }
+
+    fn derived(bytes: &'a [u8]) -> Option<Result<Header<'a>, Error>> {
+        let (key, rest) = id(bytes.get(KIND_BYTES..)?)?;
+        let Ok(key) = key else { return Some(Err(Error::NotAnEnvelope("it names no key"))) };
+        let head = bytes.get(..KIND_BYTES + 1 + key.len() + SALT_BYTES)?;
+        let (salt, content) = rest.split_first_chunk()?;
+        let way = Way::Derived { head, salt };
+        (content.len() >= TAG_BYTES).then_some(Ok(Header { key, way, content }))
+    }
+
+    fn open(&self, ring: &Ring, context: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        Ok(match &self.way {
+            Way::Wrapped { fixed, .. } => {
+                let own = self.unwrap(ring)?;
+                let nonce = fixed.last_chunk().copied().unwrap_or_default();
+                decrypt(&own, nonce, &purpose(fixed, context)?, self.content)
+            }
+            Way::Derived { head, salt } => {
+                let own = content_key(ring.key(self.key)?, salt);
+                decrypt(own.as_slice(), [0; NONCE_BYTES], &purpose(head, context)?, self.content)
+            }
+        })
     }
 
     /// The object's own key.
     fn unwrap(&self, ring: &Ring) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let Way::Wrapped { head, nonce, own, .. } = &self.way else {
+            return Err(Error::Derived { key: self.key.to_owned() });
+        };
         let refused = || Error::Refused { key: self.key.to_owned() };
-        let key = ring.key(self.key)?;
-        decrypt(key, self.wrap_nonce, self.head, self.wrapped).ok_or_else(refused)
+        decrypt(ring.key(self.key)?, *nonce, head, own).ok_or_else(refused)
     }
+}
+
+/// The id of a key with its length before it, and what follows; an error where it is none.
+fn id(bytes: &[u8]) -> Option<(Result<&str, ()>, &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    let (key, rest) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(key).ok().filter(|key| is_id(key)).ok_or(()), rest))
 }
 
 /// What names of keys are made of.
@@ -112,7 +177,7 @@ pub fn seal(ring: &Ring, context: &str, content: &[u8], random: Random<'_>) -> R
     let (mut own, mut nonce) = (Zeroizing::new([0; KEY_BYTES]), [0; NONCE_BYTES]);
     random(own.as_mut_slice())?;
     random(&mut nonce)?;
-    let mut envelope = [MAGIC.as_slice(), &[VERSION, ALGORITHM], &nonce].concat();
+    let mut envelope = [MAGIC.as_slice(), &[VERSION, WRAPPED], &nonce].concat();
     let sealed = encrypt(own.as_slice(), nonce, &purpose(&envelope, context)?, content)?;
     wrap(ring, &mut envelope, own.as_slice(), random)?;
     envelope.extend_from_slice(&sealed);
@@ -125,21 +190,40 @@ pub fn seal(ring: &Ring, context: &str, content: &[u8], random: Random<'_>) -> R
 /// No envelope, a key that is not in the ring, or an envelope that was changed.
 pub fn open(ring: &Ring, context: &str, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let header = Header::parse(bytes)?;
-    let own = header.unwrap(ring)?;
-    let nonce = header.fixed.last_chunk().copied().unwrap_or_default();
-    let content = decrypt(&own, nonce, &purpose(header.fixed, context)?, header.content);
+    let content = header.open(ring, context)?;
     content.ok_or_else(|| Error::Refused { key: header.key.to_owned() })
+}
+
+/// Encrypts the value of a column with a key that is for this value alone.
+///
+/// # Errors
+/// A context that is too long.
+pub(super) fn seal_derived(
+    key: (&str, &[u8]),
+    salt: &[u8; SALT_BYTES],
+    context: &str,
+    content: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let (id, own) = key;
+    let length = u8::try_from(id.len()).map_err(|_| Error::NoKey(id.to_owned()))?;
+    let mut envelope = [MAGIC.as_slice(), &[VERSION, DERIVED, length], id.as_bytes(), salt].concat();
+    let sealed = encrypt(own, [0; NONCE_BYTES], &purpose(&envelope, context)?, content)?;
+    envelope.extend_from_slice(&sealed);
+    Ok(envelope)
 }
 
 /// The same content under the primary key. It is not opened, so its purpose need not be known, and only the header is
 /// proven.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open`], and the value of a column.
 pub fn rewrap(ring: &Ring, bytes: &[u8], random: Random<'_>) -> Result<Vec<u8>, Error> {
     let header = Header::parse(bytes)?;
     let own = header.unwrap(ring)?;
-    let mut envelope = header.fixed.to_vec();
+    let Way::Wrapped { fixed, .. } = header.way else {
+        return Err(Error::Derived { key: header.key.to_owned() });
+    };
+    let mut envelope = fixed.to_vec();
     wrap(ring, &mut envelope, &own, random)?;
     envelope.extend_from_slice(header.content);
     Ok(envelope)

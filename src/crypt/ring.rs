@@ -16,8 +16,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Serialize};
 
 use super::envelope::is_id;
-use super::{Error, Random};
-use crate::admin::key::hex;
+use super::{Error, Random, hex};
 
 const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 4;
@@ -135,6 +134,12 @@ impl Ring {
 
     fn find(&self, id: &str) -> Option<&(RingKey, SecretSlice<u8>)> {
         self.keys.iter().find(|(key, _)| key.id == id)
+    }
+
+    /// # Errors
+    /// A key that is not there.
+    pub fn check(&self, id: &str) -> Result<(), Error> {
+        self.key(id).map(|_| ())
     }
 
     /// Its bytes.
