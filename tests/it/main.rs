@@ -43,3 +43,4 @@ mod reload;
 mod start;
 mod telemetry;
 mod tidy;
+mod top;

@@ -57,8 +57,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    // Kafka for choosing a leader, never for the offsets of the line.
-    ("admin", &["kafka", "clickhouse", "schema", "faults", "record", "units", "telemetry"]),
+    // Kafka for choosing a leader and for dead letters, never for the offsets of the line.
+    ("admin", &["kafka", "clickhouse", "dead_letter", "schema", "faults", "record", "units", "telemetry"]),
     ("generate", &["kafka", "clickhouse", "record", "units", "telemetry"]),
     (
         "config",
@@ -108,6 +108,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["clickhouse"]),
     ("axum", &["telemetry", "admin"]),
     ("anyhow", &["main", "cli", "app"]),
+    ("ratatui", &["cli"]),
 ];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {

@@ -9,7 +9,7 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `summary`, `jobs`, `schedules`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `summary`, `letters`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | the page for people | `console` |
@@ -23,6 +23,7 @@ mod crypt;
 mod erasures;
 mod guard;
 mod jobs;
+mod letters;
 mod lifecycle;
 mod migrations;
 mod openapi;
@@ -48,6 +49,7 @@ use super::console::Console;
 use super::crypt::Vault;
 use super::desks::Desks;
 use super::jobs::Jobs;
+use super::letters::DeadLetters;
 use super::migrate::Migrator;
 use super::schedule::Schedules;
 use super::watch::Watch;
@@ -67,6 +69,7 @@ pub struct Parts {
     pub watch: Arc<Watch>,
     pub backups: Backups,
     pub console: Arc<Console>,
+    pub letters: DeadLetters,
 }
 
 /// The same, shared by all requests.
@@ -84,12 +87,13 @@ struct Surface {
     watch: Arc<Watch>,
     backups: Backups,
     console: Arc<Console>,
+    letters: DeadLetters,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
         let Parts { config, access, trail, chain, migrator, desks, vault, .. } = parts;
-        let Parts { jobs, schedules, watch, backups, console, .. } = parts;
+        let Parts { jobs, schedules, watch, backups, console, letters, .. } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             jobs,
@@ -104,6 +108,7 @@ impl Surface {
             watch,
             backups,
             console,
+            letters,
         }
     }
 }
