@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm test-console it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm test-console it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients bench-console chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -83,6 +83,9 @@ bench-line: build ## The whole line over a prepared topic: rows/s, MB/s, CPU per
 
 bench-guard: build ## Fail when an event has become clearly dearer, by ratios within one short run (1 min).
 	@dev/bench-guard
+
+bench-console: build ## How soon metrics and the console answer while the line reads as fast as it can (2 min): p99 within 200 ms.
+	@dev/bench-console
 
 bench-clients: build ## The line with and without 100 clients of the admin interface, in turn (5 min): at most 5 % apart.
 	@dev/bench-clients

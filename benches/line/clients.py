@@ -26,13 +26,13 @@ CLIENTS, PER_SECOND, ROUNDS, COUNT = 100, 1.0, 4, 3_000_000
 # The line may be this much slower with them.
 LOSS_MAX = 0.05
 # What a client asks for, in turn: of the process alone, of its files, and of ClickHouse.
-PATHS = ("/v1/self", "/v1/jobs", "/v1/migrations", "/v1/tables?database=bench", "/v1/roles", "/v1/lifecycle/holds")
+PATHS = ("/v1/self", "/v1/jobs", "/v1/migrations", "/v1/tables?database=bench", "/v1/roles", "/v1/lifecycle/holds", "/v1/summary")
 
 
 class Admin:
     """A running `penstock admin`, and a token for it."""
 
-    def __init__(self, bench: Bench, load: Load) -> None:
+    def __init__(self, bench: Bench, load: Load, lines: list[str] | None = None) -> None:
         config = bench.config(load.folder, list(load.tables), "bench-admin")
         for name in ("token-key", "audit-key"):
             (bench.folder / name).write_text(secrets.token_urlsafe(48))
@@ -45,6 +45,7 @@ class Admin:
             f"{text}\nmigrations: {{path: {bench.folder}/migrations}}\n"
             f"admin:\n  listen: 127.0.0.1:{self.port}\n  access: {{key_file: {bench.folder}/token-key}}\n"
             f"  audit: {{file: {bench.folder}/trail, key_file: {bench.folder}/audit-key}}\n"
+            f"  console: {{lines: {json.dumps(lines or [])}}}\n"
         )
         roles = [argument for role in ("viewer", "operator") for argument in ("--role", role)]
         self.token = must(penstock(config, "--log", "off", "token", "issue", "--subject", "bench", *roles)).strip()

@@ -41,6 +41,10 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
   value: /var/lib/penstock/audit/trail.jsonl
 - name: PENSTOCK__ADMIN__AUDIT__KEY_FILE
   value: /etc/penstock/secrets/admin/{{ .Values.admin.existingSecret.auditKey }}
+{{- if not (dig "admin" "console" "lines" list (default dict .Values.config)) }}
+- name: PENSTOCK__ADMIN__CONSOLE__LINES
+  value: {{ printf "http://%s:%d" (include "penstock.fullname" .) (int .Values.metrics.port) | quote }}
+{{- end }}
 {{- with .Values.admin.existingSecret.tokenKey }}
 - name: PENSTOCK__ADMIN__ACCESS__KEY_FILE
   value: /etc/penstock/secrets/admin/{{ . }}

@@ -65,10 +65,18 @@ pub enum Permission {
     BackupRestore,
     /// Delete backups, by the rules of a policy or not, and let those go that are kept.
     BackupDelete,
+    /// See which dead letters there are, without anything of their records.
+    DeadLetterRead,
+    /// See keys, values and headers of dead letters.
+    DeadLetterValue,
+    /// Publish dead letters to their topics again.
+    DeadLetterReplay,
+    /// Delete dead letters.
+    DeadLetterPurge,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 26] = [
+    pub const ALL: [Permission; 30] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -95,6 +103,10 @@ impl Permission {
         Permission::BackupCreate,
         Permission::BackupRestore,
         Permission::BackupDelete,
+        Permission::DeadLetterRead,
+        Permission::DeadLetterValue,
+        Permission::DeadLetterReplay,
+        Permission::DeadLetterPurge,
     ];
 
     pub fn name(self) -> &'static str {
@@ -125,6 +137,10 @@ impl Permission {
             Permission::BackupCreate => "backup_create",
             Permission::BackupRestore => "backup_restore",
             Permission::BackupDelete => "backup_delete",
+            Permission::DeadLetterRead => "dead_letter_read",
+            Permission::DeadLetterValue => "dead_letter_value",
+            Permission::DeadLetterReplay => "dead_letter_replay",
+            Permission::DeadLetterPurge => "dead_letter_purge",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The admin side: care of the tables that the line fills.
 //!
-//! Refuses to know the line: it touches no offsets, reads no topics and shares no memory with it. Everything
-//! that changes something goes through [`command`], and so is authorised and audited, or not run (I9).
+//! Refuses to know the line: it touches no offsets, reads no topics but those of dead letters, and shares no memory with
+//! it. Everything that changes something goes through [`command`], and so is authorised and audited, or not run (I9).
 
 pub mod access;
 pub mod audit;
@@ -17,6 +17,7 @@ pub mod erase;
 pub mod http;
 pub mod jobs;
 pub mod key;
+pub mod letters;
 pub mod lifecycle;
 pub mod migrate;
 pub mod rows;

@@ -23,8 +23,8 @@ use crate::pipeline;
 use crate::schema::protect::HIDDEN;
 use crate::schema::{self, Table};
 use crate::telemetry::logs;
-use crate::units::Span;
 
+pub use crate::dead_letter::form;
 pub use crate::dead_letter::groups::Group;
 pub use crate::dead_letter::letter::HEADERS;
 pub use crate::dead_letter::purge::Part;
@@ -126,7 +126,7 @@ impl Session {
 
     /// The newest letters that are meant, newest last, and how many there are.
     pub fn list(&self, filter: &Filter, limit: usize) -> Result<(Vec<Letter>, u64), Error> {
-        let found = self.library.newest(filter, limit)?;
+        let found = self.library.newest(filter, limit, 0)?;
         self.bar.finish_and_clear();
         Ok(found)
     }
@@ -204,31 +204,35 @@ impl Session {
     }
 }
 
+/// The dead-letter topic of a source topic that a table takes, or those of all tables.
+pub(super) fn topics(config: &Config, topic: Option<&str>) -> Result<Vec<String>, Error> {
+    let Some(topic) = topic else { return dead_letter_topics(config) };
+    let existing = kafka::admin::topics(&config.kafka)?;
+    match sources(config, &existing)?.iter().any(|(source, _)| source == topic) {
+        true => Ok(vec![config.dead_letter.topic_for(topic)]),
+        false => Err(Error::WrongUse(anyhow::anyhow!(
+            "no table takes records of topic `{topic}`\nhint: name a topic of the table files"
+        ))),
+    }
+}
+
+/// The topics of all tables.
+fn sources(config: &Config, existing: &[String]) -> Result<Vec<(String, usize)>, Error> {
+    let tables = tables::load(config)?;
+    let named = tables.iter().flat_map(|table| table.topics.iter().map(|topic| (topic.clone(), 0)));
+    Ok(pipeline::expand(named.collect(), existing)?)
+}
+
 /// The dead-letter topics of all tables, as far as they exist.
 fn dead_letter_topics(config: &Config) -> Result<Vec<String>, Error> {
     let existing = kafka::admin::topics(&config.kafka)?;
-    let tables = tables::load(config)?;
-    let named = tables.iter().flat_map(|table| table.topics.iter().map(|topic| (topic.clone(), 0)));
-    let sources = pipeline::expand(named.collect(), &existing)?;
+    let sources = sources(config, &existing)?;
     let wanted: BTreeSet<String> =
         sources.iter().map(|(topic, _)| config.dead_letter.topic_for(topic)).collect();
     let (found, missing): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|topic| existing.contains(topic));
     match (found.is_empty(), missing.into_iter().next()) {
         (true, Some(topic)) => Err(kafka::Error::MissingDeadLetterTopic { topic }.into()),
         _ => Ok(found),
-    }
-}
-
-/// A moment as people give it: RFC 3339, or a span back from now.
-pub fn moment_ms(text: &str, now_ms: i64) -> Result<i64, String> {
-    if let Ok(span) = text.parse::<Span>() {
-        return Ok(now_ms.saturating_sub(i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX)));
-    }
-    match chrono::DateTime::parse_from_rfc3339(text) {
-        Ok(time) => Ok(time.timestamp_millis()),
-        Err(_) => Err(format!(
-            "`{text}` is no moment; write it as 2026-03-14T09:26:53Z, or as a span back from now such as 2h"
-        )),
     }
 }
 
@@ -266,12 +270,5 @@ mod tests {
         assert_eq!(drawn("t", r#"{"c":"secret","n":1}"#), three(true, "***", r#"{"c":"***","n":1}"#));
         assert_eq!(drawn("t", r#"{"c":"secret"#), three(true, "***", "***"));
         assert_eq!(drawn("u", r#"{"c":"secret"}"#), three(false, "secret", r#"{"c":"secret"}"#));
-    }
-
-    #[test]
-    fn a_moment_is_a_time_or_a_span_back() {
-        assert_eq!(moment_ms("2h", 10_000_000), Ok(2_800_000));
-        assert_eq!(moment_ms("1970-01-01T00:00:05+00:00", 0), Ok(5000));
-        assert!(moment_ms("yesterday", 0).unwrap_err().contains("2h"));
     }
 }

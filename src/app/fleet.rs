@@ -12,6 +12,7 @@ use crate::admin::backup::Backups;
 use crate::admin::command::Actor;
 use crate::admin::console::{self, Console};
 use crate::admin::jobs::{self, History, Jobs};
+use crate::admin::letters::{DeadLetters, Topics};
 use crate::admin::migrate::{Migrator, Setup, Values};
 use crate::admin::rows::Keeping;
 use crate::admin::schedule::{Schedules, Shelf, Tables, Works};
@@ -109,6 +110,14 @@ pub(super) fn watch(
         health,
         instance: instance.to_owned(),
     })?)
+}
+
+/// Dead letters, of the topics that the table files name when they are asked for.
+pub(super) fn letters(config: &Config) -> DeadLetters {
+    let of_tables = config.clone();
+    let topics: Topics =
+        Arc::new(move |topic| super::dlq::topics(&of_tables, topic).map_err(|error| error.refusal()));
+    DeadLetters::new(&config.kafka, topics)
 }
 
 /// The console of the admin process.

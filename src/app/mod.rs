@@ -26,6 +26,7 @@ pub mod run;
 pub mod schedule;
 pub mod tables;
 pub mod token;
+pub mod top;
 pub mod trail;
 
 use std::fmt;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
+use crate::admin::backup::Refusal;
 use crate::config::Config;
 use crate::{clickhouse, dead_letter, kafka};
 
@@ -58,6 +60,18 @@ impl fmt::Display for Error {
         | Error::Locked(error)
         | Error::Failed(error)) = self;
         error.fmt(f)
+    }
+}
+
+impl Error {
+    /// The same for the admin side, which only passes it on.
+    fn refusal(&self) -> Refusal {
+        let text = self.to_string();
+        match self {
+            Error::WrongUse(_) | Error::Locked(_) => Refusal::WrongUse(text),
+            Error::Unreachable(_) => Refusal::Unreachable(text),
+            Error::Failed(_) => Refusal::Failed(text),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod output;
 mod schedule;
 mod table;
 mod token;
+mod top;
 mod trail;
 mod work;
 
@@ -119,6 +120,8 @@ pub enum Command {
     Schedule(schedule::ScheduleArgs),
     /// Looks at the servers and the audit trail; exit code 3 unless all is well
     Health(health::HealthArgs),
+    /// Shows how the whole line is, on a terminal, as lines or as JSON; exit code 3 with --once unless it is healthy
+    Top(top::TopArgs),
     /// Shows and verifies the trail of what was done
     Audit(trail::TrailArgs),
     /// Carries out what the table files say of old rows: delete, move, shrink; and keeps what is held
@@ -212,6 +215,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Crypt(args) => call(environment, out)?.crypt(&args),
         Command::Schedule(args) => call(environment, out)?.schedule(&args),
         Command::Health(_) => call(environment, out)?.health(),
+        Command::Top(args) => top::run(&args, &global, &environment, out),
         Command::Audit(args) => call(environment, out)?.trail(&args),
         Command::Lifecycle(args) => call(environment, out)?.lifecycle(&args),
         Command::Erase(args) => call(environment, out)?.erase(&args),

@@ -88,7 +88,7 @@ impl Groups {
 
 /// The text without what differs from one letter to the next: numbers that stand alone become `N`, what is
 /// quoted becomes `…`. Numbers within words stay, as in `UInt8`.
-fn normalise(text: &str) -> String {
+pub(super) fn normalise(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     let mut in_word = false;

@@ -85,13 +85,20 @@ impl Library {
         })
     }
 
-    /// The newest letters that are meant, newest last and without their values; and how many there are.
-    pub fn newest(&self, filter: &Filter, limit: usize) -> Result<(Vec<Letter>, u64), Error> {
+    /// The newest letters that are meant, newest last and with so many bytes of their values; and how many there are.
+    pub fn newest(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        value_bytes_max: usize,
+    ) -> Result<(Vec<Letter>, u64), Error> {
         let mut newest: BinaryHeap<Reverse<ByTime>> = BinaryHeap::new();
         let mut found = 0;
         self.read(filter, |letter| {
             found += 1;
-            newest.push(Reverse(ByTime(Letter { payload: None, ..letter })));
+            let payload = letter.payload.filter(|_| 0 < value_bytes_max);
+            let payload = payload.map(|bytes| shortened(bytes, value_bytes_max));
+            newest.push(Reverse(ByTime(Letter { payload, ..letter })));
             if limit < newest.len() {
                 newest.pop();
             }
@@ -161,6 +168,19 @@ impl Topic {
     pub(super) fn source(&self, partition: Partition) -> TopicPartition {
         TopicPartition { topic: self.name.as_str().into(), partition }
     }
+}
+
+/// The first bytes of a value; of text no half of a character.
+fn shortened(mut bytes: Vec<u8>, bytes_max: usize) -> Vec<u8> {
+    if bytes_max < bytes.len() {
+        let end = match std::str::from_utf8(&bytes) {
+            Ok(text) => (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0),
+            Err(_) => bytes_max,
+        };
+        bytes.truncate(end);
+        bytes.shrink_to_fit();
+    }
+    bytes
 }
 
 /// The marker that a message is, if it is one.

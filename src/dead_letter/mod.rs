@@ -7,6 +7,7 @@ pub mod bisect;
 pub mod ceiling;
 pub mod config;
 pub mod envelope;
+pub mod form;
 pub mod groups;
 pub mod letter;
 pub mod library;

@@ -163,6 +163,8 @@ impl<'l> Replay<'l> {
     }
 
     fn publish(&mut self, source: &TopicPartition, letters: Vec<Letter>) -> Result<(), Error> {
+        // Letters that are held need no more reading, which would notice it.
+        self.stop_if_cancelled()?;
         let mut parcel = self.begin(source, letters)?;
         self.send(&mut parcel, usize::MAX)?;
         self.finish(&parcel)?;
@@ -261,6 +263,10 @@ impl<'l> Replay<'l> {
             );
         }
         self.pause(left);
+        self.stop_if_cancelled()
+    }
+
+    fn stop_if_cancelled(&self) -> Result<(), Error> {
         match self.library.watch.cancel.is_cancelled() {
             true => Err(kafka::Error::Cancelled { topic: "the dead-letter topic".to_owned() }.into()),
             false => Ok(()),

@@ -36,7 +36,7 @@ fn letters(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
 }
 
 /// How often each letter was published again, by the header that names it.
-fn replays(scene: &Scene, topic: &str) -> BTreeMap<String, usize> {
+pub fn replays(scene: &Scene, topic: &str) -> BTreeMap<String, usize> {
     let mut all = BTreeMap::new();
     for message in scene.kafka.read_all(topic) {
         if let Some(of) = message.header("penstock-replay-of") {
@@ -46,14 +46,14 @@ fn replays(scene: &Scene, topic: &str) -> BTreeMap<String, usize> {
     all
 }
 
-fn expect_each_once(scene: &Scene, letters: usize) {
+pub fn expect_each_once(scene: &Scene, letters: usize) {
     let all = replays(scene, &scene.topic);
     assert_eq!(all.len(), letters, "{all:?}");
     assert!(all.values().all(|count| *count == 1), "{all:?}");
 }
 
 /// Publishes this many records without their text to each partition, and lets them become dead letters.
-fn make_letters(scene: &mut Scene, per_partition: u64) {
+pub fn make_letters(scene: &mut Scene, per_partition: u64) {
     for partition in 0..PARTITIONS {
         let records = (0..per_partition).map(|n| format!("{{\"n\":{n}}}"));
         scene.kafka.produce(&scene.topic, partition, records);

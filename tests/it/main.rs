@@ -44,4 +44,5 @@ mod reload;
 mod start;
 mod telemetry;
 mod tidy;
+mod top;
 mod traces;

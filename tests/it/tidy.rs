@@ -58,8 +58,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    // Kafka for choosing a leader, never for the offsets of the line.
-    ("admin", &["kafka", "clickhouse", "schema", "crypt", "faults", "record", "units", "telemetry"]),
+    // Kafka for choosing a leader and for dead letters, never for the offsets of the line.
+    ("admin", &["kafka", "clickhouse", "dead_letter", "schema", "crypt", "faults", "record", "units", "telemetry"]),
     ("generate", &["kafka", "clickhouse", "record", "units", "telemetry"]),
     (
         "config",
@@ -116,6 +116,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_proto", &["telemetry"]),
     ("anyhow", &["main", "cli", "app"]),
+    ("ratatui", &["cli"]),
 ];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {

@@ -49,18 +49,24 @@ impl Role {
         use Role::{Analyst, Auditor, DataAdmin, Operator, SecurityAdmin, Viewer};
         let roles: &[Role] = match permission {
             P::SelfRead | P::HealthRead | P::JobRead | P::TableRead => &Role::ALL,
-            P::MigrateRead | P::BackupRead | P::ScheduleRead => {
+            P::MigrateRead | P::BackupRead | P::ScheduleRead | P::DeadLetterRead => {
                 &[Viewer, Analyst, Operator, DataAdmin, Auditor]
             }
             P::MigrateCheck => &[Operator, DataAdmin, Auditor],
-            P::JobCancel | P::TableCare | P::BackupCreate | P::ScheduleRun => &[Operator, DataAdmin],
+            P::JobCancel
+            | P::TableCare
+            | P::BackupCreate
+            | P::ScheduleRun
+            | P::DeadLetterValue
+            | P::DeadLetterReplay => &[Operator, DataAdmin],
             P::MigrateUp
             | P::MigrateDown
             | P::MigrateJournal
             | P::Lifecycle
             | P::Erase
             | P::BackupRestore
-            | P::BackupDelete => &[DataAdmin],
+            | P::BackupDelete
+            | P::DeadLetterPurge => &[DataAdmin],
             P::ErasureRead => &[DataAdmin, Auditor],
             P::TokenIssue | P::TokenRevoke | P::LegalHold | P::KeyChange => &[SecurityAdmin],
             P::KeyRead => &[SecurityAdmin, Auditor],

@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::assemble;
 use super::problems::{Checked, PodView, Recent, View, problems};
 use super::rates::{Rates, between};
-use super::summary::{Backups, Event, JobLine, Level, Point, Summary};
+use super::summary::{Backups, Event, JobLine, Level, Point, Problem, Summary, Totals};
 use super::timeline::{Look, PodLook, changes};
 use super::verdict::judge;
 use crate::telemetry::summary::Snapshot;
@@ -168,7 +168,7 @@ impl Board {
         };
         let problems = problems(&view);
         let mut verdict = judge(&view, &problems);
-        let backups = view.backups.clone();
+        let backups = view.backups;
         let mut summary = Summary {
             at: stamp(now),
             name: self.said.name.clone(),
@@ -189,12 +189,12 @@ impl Board {
         self.level = Some(level);
         verdict.since = stamp(level.1);
         summary.verdict = verdict;
-        self.remember(&mut summary, totals, now);
+        self.remember(&mut summary, &totals, now);
         summary
     }
 
     /// Since when each problem has been; of those that went nothing stays.
-    fn date(&mut self, summary: &mut Summary, problems: Vec<super::summary::Problem>, now: DateTime<Utc>) {
+    fn date(&mut self, summary: &mut Summary, problems: Vec<Problem>, now: DateTime<Utc>) {
         let before = std::mem::take(&mut self.since);
         summary.problems = problems;
         for problem in &mut summary.problems {
@@ -204,7 +204,7 @@ impl Board {
         }
     }
 
-    fn remember(&mut self, summary: &mut Summary, totals: super::summary::Totals, now: DateTime<Utc>) {
+    fn remember(&mut self, summary: &mut Summary, totals: &Totals, now: DateTime<Utc>) {
         if self.history.back().is_none_or(|(at, _)| HISTORY_STEP_S <= seconds(*at, now)) {
             let point = Point {
                 at: stamp(now),
@@ -233,7 +233,7 @@ impl Board {
         summary.history = self.history.iter().map(|(_, point)| point.clone()).collect();
         summary.timeline = self.timeline.iter().cloned().collect();
         summary.totals =
-            super::summary::Totals { freshness_good_ratio: assemble::freshness(&summary.history), ..totals };
+            Totals { freshness_good_ratio: assemble::freshness(&summary.history), ..totals.clone() };
     }
 
     /// Those that answer, by address.

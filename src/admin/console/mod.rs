@@ -5,22 +5,24 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | who is asked, and how | `lines`, `beside` |
+//! | who is asked, and how | `lines`, `beside`; of `penstock top` `remote` |
 //! | what is known | `board` |
-//! | what is made of it | `assemble`, `rates`, `problems`, `verdict`, `timeline` |
+//! | what is made of it | `assemble`, `rates`, `problems` (of `kinds`), `verdict`, `timeline` |
 //! | its shape | `summary` |
 
 mod assemble;
 mod beside;
 mod board;
 mod config;
+mod kinds;
 mod lines;
 mod problems;
 mod rates;
+pub mod remote;
 pub mod summary;
 mod timeline;
 mod verdict;
-mod words;
+pub mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,8 +165,7 @@ impl Console {
         self.wake.notify_one();
         // What is known is better than nothing.
         let _ = timeout(FRESH_MAX, looks.changed()).await;
-        let newest = Arc::clone(&looks.borrow());
-        newest
+        Arc::clone(&looks.borrow())
     }
 
     /// A place among those who listen, if there is one.

@@ -4,7 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::summary::{Backups, Level, Partition, Problem, Severity, Totals};
+use super::kinds::{
+    ALL_SHUT, BACKUP, CHECK, COMPONENTS, FULL, Kind, LATE, LETTERS, LOOKUP, MISSING, OTHER, SILENT, SKEW,
+    STUCK, SURPLUS, UNOWNED,
+};
+use super::summary::{Backups, Partition, Problem, Severity, Totals};
 use super::words::{counted, span};
 use crate::telemetry::summary::Snapshot;
 
@@ -71,197 +75,6 @@ impl<'a> View<'a> {
         self.pods.iter().filter(|pod| pod.reachable).filter_map(|pod| Some((pod.address, pod.snapshot?)))
     }
 }
-
-/// What a kind of problem is: how bad, what to do, and where more stands.
-struct Kind {
-    severity: Severity,
-    level: Level,
-    what_to_do: &'static str,
-    runbook: &'static str,
-}
-
-const fn kind(severity: Severity, level: Level, runbook: &'static str, what_to_do: &'static str) -> Kind {
-    Kind { severity, level, what_to_do, runbook }
-}
-
-impl Kind {
-    fn problem(&self, id: String, sentence: String) -> Problem {
-        Problem {
-            id,
-            severity: self.severity,
-            since: String::new(),
-            sentence,
-            what_to_do: self.what_to_do.to_owned(),
-            runbook: (!self.runbook.is_empty()).then(|| self.runbook.to_owned()),
-            link: None,
-            level: self.level,
-        }
-    }
-}
-
-/// Parts of a process by how their names begin; the first that fits.
-const COMPONENTS: &[(&str, &str, Kind)] = &[
-    (
-        "dead letters of ",
-        "",
-        kind(
-            Severity::Critical,
-            Level::Paused,
-            "PenstockTopicPaused",
-            "Look at the groups of its dead letters, and correct the producer or the table file; reading goes on by itself.",
-        ),
-    ),
-    (
-        "dead letters",
-        "",
-        kind(
-            Severity::Critical,
-            Level::Paused,
-            "PenstockDeadLettersRefused",
-            "Make the dead-letter topic, or let it take what is published to it; nothing passes until it does.",
-        ),
-    ),
-    (
-        "clickhouse ",
-        "",
-        kind(
-            Severity::Warning,
-            Level::Attention,
-            "PenstockEndpointShut",
-            "Look at that server; others are used meanwhile.",
-        ),
-    ),
-    (
-        "table ",
-        ", parts",
-        kind(
-            Severity::Warning,
-            Level::Attention,
-            "PenstockPartsPressure",
-            "Give merges time or room; batches adapt by themselves.",
-        ),
-    ),
-    (
-        "table ",
-        "",
-        kind(
-            Severity::Critical,
-            Level::Paused,
-            "PenstockStalled",
-            "See why ClickHouse refuses; the same batch is sent again until it is taken.",
-        ),
-    ),
-    (
-        "partition ",
-        "",
-        kind(
-            Severity::Critical,
-            Level::Attention,
-            "PenstockPartitionStuck",
-            "Read the sentence, mend the cause, and restart the pod; the other partitions go on.",
-        ),
-    ),
-    (
-        "audit of ",
-        "",
-        kind(
-            Severity::Critical,
-            Level::Attention,
-            "PenstockRowsMissing",
-            "Compare with `penstock audit-rows`, which names the offsets.",
-        ),
-    ),
-    (
-        "configuration",
-        "",
-        kind(
-            Severity::Warning,
-            Level::Attention,
-            "PenstockReloadRefused",
-            "Correct the file; the line goes on with what it had.",
-        ),
-    ),
-];
-
-const OTHER: Kind = kind(
-    Severity::Warning,
-    Level::Attention,
-    "PenstockDegraded",
-    "Read the sentence; /health of the pod has the whole.",
-);
-const SILENT: Kind = kind(
-    Severity::Warning,
-    Level::Attention,
-    "PenstockAbsent",
-    "Look at the pod and its log; others take its partitions over.",
-);
-const LOOKUP: Kind = kind(
-    Severity::Warning,
-    Level::Attention,
-    "PenstockAbsent",
-    "Check admin.console.lines and the name's addresses.",
-);
-const STUCK: Kind = kind(
-    Severity::Critical,
-    Level::Attention,
-    "PenstockLoopStuck",
-    "It is restarted when its liveness probe fails; if not, restart it.",
-);
-const MISSING: Kind = kind(
-    Severity::Critical,
-    Level::Failing,
-    "PenstockRowsMissing",
-    "Run `penstock audit-rows` for the offsets, then read them again before the topic forgets them.",
-);
-const SURPLUS: Kind = kind(
-    Severity::Warning,
-    Level::Attention,
-    "PenstockRowsSurplus",
-    "See which batches were sent twice: `penstock audit-rows` names the offsets.",
-);
-const ALL_SHUT: Kind = kind(
-    Severity::Critical,
-    Level::Paused,
-    "PenstockClickHouseDown",
-    "Bring a server back; what is held is sent then, and nothing is lost.",
-);
-const UNOWNED: Kind = kind(
-    Severity::Critical,
-    Level::Paused,
-    "PenstockTopicUnowned",
-    "If it stays, look for a rebalance that does not end, or for another program in the group.",
-);
-const SKEW: Kind = kind(
-    Severity::Warning,
-    Level::Attention,
-    "PenstockConfigSkew",
-    "Wait for the rollout to end, or reload the pods that stayed behind.",
-);
-const LATE: Kind = kind(
-    Severity::Warning,
-    Level::Attention,
-    "PenstockLagWillNotDrain",
-    "If it does not get less, look at the slowest stage; more pods help up to the number of partitions.",
-);
-const LETTERS: Kind = kind(
-    Severity::Warning,
-    Level::Attention,
-    "PenstockDeadLettersMany",
-    "Look at their groups; correct the producer or the table file, then replay them.",
-);
-const FULL: Kind = kind(
-    Severity::Info,
-    Level::Healthy,
-    "PenstockMemoryBudgetFull",
-    "Reading waits for inserts; a larger memory.budget or a faster ClickHouse helps.",
-);
-const CHECK: Kind = kind(Severity::Warning, Level::Attention, "", "");
-const BACKUP: Kind = kind(
-    Severity::Warning,
-    Level::Attention,
-    "",
-    "Look at the runs of the backup's schedule, and verify the newest backup.",
-);
 
 /// What needs a person now, the worst first.
 pub fn problems(view: &View<'_>) -> Vec<Problem> {
@@ -408,10 +221,12 @@ fn lag(view: &View<'_>, all: &mut Vec<Problem>) {
 
 fn beside(view: &View<'_>, all: &mut Vec<Problem>) {
     for check in view.checks {
-        let mut problem = CHECK.problem(format!("check:{}", check.name), check.sentence.clone());
+        let sentence = format!("{}: {}", check.name, check.sentence);
+        let mut problem = CHECK.problem(format!("check:{}", check.name), sentence);
         problem.what_to_do.clone_from(&check.hint);
         if check.is_failing {
             problem.severity = Severity::Critical;
+            problem.runbook = Some("PenstockHealthFailing".to_owned());
         }
         all.push(problem);
     }
@@ -429,6 +244,7 @@ fn beside(view: &View<'_>, all: &mut Vec<Problem>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::summary::Level;
     use super::*;
     use crate::telemetry::summary::{Component, Topic};
 
@@ -531,7 +347,10 @@ mod tests {
         };
         assert_eq!(of(&[stuck])[0].id, "stuck:10.0.0.0:9464");
         let idle = Snapshot { topics: BTreeMap::new(), ..snapshot() };
-        assert_eq!((of(&[idle.clone()])[0].id.as_str(), of(&[idle, snapshot()]).len()), ("unowned", 0));
+        assert_eq!(
+            (of(std::slice::from_ref(&idle))[0].id.as_str(), of(&[idle, snapshot()]).len()),
+            ("unowned", 0)
+        );
         let full = Snapshot { memory_used_bytes: 99, memory_budget_bytes: 100, ..snapshot() };
         assert_eq!(of(&[full])[0].severity, Severity::Info);
         let configs = ["x", "y"].map(|config| Snapshot { config: config.to_owned(), ..snapshot() });
@@ -542,7 +361,7 @@ mod tests {
     fn clickhouse_away_is_one_problem_and_rows_that_are_missing_fail() {
         let mut away = ill("clickhouse a:8123", "its gate is shut");
         away.gates.insert("a:8123".to_owned(), "shut".to_owned());
-        let all = of(&[away.clone()]);
+        let all = of(std::slice::from_ref(&away));
         assert_eq!((all.len(), all[0].id.as_str(), all[0].level), (1, "clickhouse-down", Level::Paused));
         assert_eq!(of(&[away, snapshot()])[0].id, "component:clickhouse a:8123", "others have it open");
         let mut lossy = snapshot();
@@ -585,7 +404,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "a: full",
+                "disks: a: full",
                 "no backup is known to be sound",
                 "events/7 is 88 s behind and catches up in about 3 min, 1 more of them late",
                 "12 dead letters of events in the last 15 minutes, most for missing_field",

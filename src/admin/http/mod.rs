@@ -9,7 +9,7 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `summary`, `jobs`, `schedules`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `summary`, `letters`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | what several who ask share | `shared` |
@@ -24,6 +24,7 @@ mod crypt;
 mod erasures;
 mod guard;
 mod jobs;
+mod letters;
 mod lifecycle;
 mod migrations;
 mod openapi;
@@ -52,6 +53,7 @@ use super::console::Console;
 use super::crypt::Vault;
 use super::desks::Desks;
 use super::jobs::Jobs;
+use super::letters::DeadLetters;
 use super::migrate::Migrator;
 use super::schedule::Schedules;
 use super::watch::Watch;
@@ -71,6 +73,7 @@ pub struct Parts {
     pub watch: Arc<Watch>,
     pub backups: Backups,
     pub console: Arc<Console>,
+    pub letters: DeadLetters,
 }
 
 /// The same, shared by all requests.
@@ -89,12 +92,13 @@ struct Surface {
     watch: Arc<Watch>,
     backups: Backups,
     console: Arc<Console>,
+    letters: DeadLetters,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
         let Parts { config, access, trail, chain, migrator, desks, vault, .. } = parts;
-        let Parts { jobs, schedules, watch, backups, console, .. } = parts;
+        let Parts { jobs, schedules, watch, backups, console, letters, .. } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             shared: shared::Shared::new(config.answers_kept.0),
@@ -110,6 +114,7 @@ impl Surface {
             watch,
             backups,
             console,
+            letters,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::admin::backup::{Cut, Line, Progress, Refusal, Replay, Replayed};
+use crate::admin::backup::{Cut, Line, Progress, Replay, Replayed};
 use crate::admin::desk::TableName;
 use crate::app::Error;
 use crate::app::run::register;
@@ -58,11 +58,11 @@ pub(super) fn line(config: &Config, host: &str, tables: &[Arc<Table>]) -> Line {
     Line {
         cut: Arc::new(move |names| {
             let source = Arc::clone(&of_cut);
-            Box::pin(async move { source.cut(&names).await.map_err(|error| refusal(&error)) })
+            Box::pin(async move { source.cut(&names).await.map_err(|error| error.refusal()) })
         }),
         replay: Arc::new(move |replay| {
             let source = Arc::clone(&source);
-            Box::pin(async move { source.replay(replay).await.map_err(|error| refusal(&error)) })
+            Box::pin(async move { source.replay(replay).await.map_err(|error| error.refusal()) })
         }),
     }
 }
@@ -206,15 +206,6 @@ impl Source {
             all.push(Again { table: Arc::clone(table), target: target.clone(), source, range, start });
         }
         Ok(all)
-    }
-}
-
-fn refusal(error: &Error) -> Refusal {
-    let text = error.to_string();
-    match error {
-        Error::WrongUse(_) | Error::Locked(_) => Refusal::WrongUse(text),
-        Error::Unreachable(_) => Refusal::Unreachable(text),
-        Error::Failed(_) => Refusal::Failed(text),
     }
 }
 

@@ -1,10 +1,11 @@
-//! How dead letters look: one in full, the cells of lists, and as JSON.
+//! How dead letters look: one in full, and the cells of lists.
 //!
 //! Refuses to change what it shows: a value that cannot be set out without changing it is shown as it is, and
 //! what cannot be shown as text is shown as bytes. Control characters never reach the terminal.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::app::dlq::form::{hex, time};
 use crate::app::dlq::{HEADERS, Header, Letter, State};
 
 /// Bytes of a value that are shown without --full.
@@ -28,11 +29,6 @@ pub fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
         text.push('\n');
     }
     text
-}
-
-pub fn time(ms: Option<i64>) -> String {
-    let time = ms.and_then(chrono::DateTime::from_timestamp_millis);
-    time.map_or_else(|| "-".to_owned(), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
 }
 
 pub fn state(state: State) -> &'static str {
@@ -145,10 +141,6 @@ fn without_space(text: &str) -> String {
     text.chars().filter(keep).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Offset, bytes, and what can be read of them.
 fn dump(bytes: &[u8]) -> String {
     let line = |(number, line): (usize, &[u8])| {
@@ -158,42 +150,6 @@ fn dump(bytes: &[u8]) -> String {
         format!("{:08x}  {digits:47}  {}\n", number * HEX_LINE_BYTES, readable.collect::<String>())
     };
     bytes.chunks(HEX_LINE_BYTES).enumerate().map(line).collect()
-}
-
-/// Everything; `whole` adds key, value and headers as they are.
-pub fn json(letter: &Letter, whole: bool) -> Value {
-    let origin = letter.origin.as_ref();
-    let mut value = json!({
-        "letter": letter.position.to_string(),
-        "state": letter.state,
-        "topic": origin.map(|o| o.source.topic.to_string()),
-        "partition": origin.map(|o| o.source.partition.0),
-        "offset": origin.map(|o| o.offset.0),
-        "reason": letter.reason,
-        "path": letter.path,
-        "detail": letter.detail,
-        "table": letter.table,
-        "group": letter.group,
-        "refused": time(letter.refused_ms),
-        "refused_ms": letter.refused_ms,
-        "timestamp_ms": letter.timestamp_ms,
-        "attempt": letter.attempt,
-        "replay_of": letter.replay_of,
-        "payload_bytes": letter.payload_bytes,
-        "payload_cut_bytes": letter.payload_cut_bytes,
-        "key": letter.key.as_deref().map(text_or_hex),
-    });
-    if whole && let Value::Object(fields) = &mut value {
-        let header = |(name, value): &Header| json!([name, value.as_deref().map(text_or_hex)]);
-        fields.insert("headers".to_owned(), letter.headers.iter().map(header).collect());
-        fields.insert("payload".to_owned(), json!(letter.payload.as_deref().map(text_or_hex)));
-    }
-    value
-}
-
-/// Text as it is; `{"hex": …}` where it is none.
-fn text_or_hex(bytes: &[u8]) -> Value {
-    std::str::from_utf8(bytes).map_or_else(|_| json!({ "hex": hex(bytes) }), |text| json!(text))
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use self::args::{DlqCommand, Doing, StateArg, StateName, Which};
 use self::letters::table;
 use super::work::Call;
 use super::{Exit, Failure};
+use crate::app::dlq::form::{self, Show, moment_ms};
 use crate::app::dlq::{
     Curtain, Filter, Group, Grouped, Letter, Offset, Options, Outcome, Part, Partition, Session, State,
-    moment_ms,
 };
 
 impl Which {
@@ -67,7 +67,7 @@ pub fn run(args: &DlqArgs, mut call: Call<'_>) -> Result<Exit, Failure> {
         DlqCommand::Groups { which, state } => {
             let session = Session::open(&call.loaded, which.topic.as_deref())?;
             let grouped = session.groups(&which.filter(Some(state))?, u64::MAX)?;
-            call.tell(&groups_text(&grouped), &groups_json(&grouped))?;
+            call.tell(&groups_text(&grouped), &form::groups(&grouped.groups, grouped.others))?;
         }
         DlqCommand::Show { position, origin, full, plain } => {
             let (mut letter, found) = if *origin {
@@ -84,7 +84,7 @@ pub fn run(args: &DlqArgs, mut call: Call<'_>) -> Result<Exit, Failure> {
             if 1 < found {
                 text.push_str(&format!("\n{found} letters come from this record; this is the newest.\n"));
             }
-            call.tell(&text, &letters::json(&letter, true))?;
+            call.tell(&text, &form::letter(&letter, Show::Whole))?;
         }
         DlqCommand::Replay { which, doing, to, rate, limit, again } => {
             let options = Options {
@@ -113,7 +113,7 @@ fn list(call: &mut Call<'_>, which: &Which, state: &StateArg, limit: u32) -> Res
     let row = |letter: &Letter| {
         let origin = letter.origin.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let cells = [
-            letters::time(letter.refused_ms),
+            form::time(letter.refused_ms),
             letter.position.to_string(),
             origin,
             letters::state(letter.state).to_owned(),
@@ -131,7 +131,7 @@ fn list(call: &mut Call<'_>, which: &Which, state: &StateArg, limit: u32) -> Res
         _ if shown as u64 == found => format!("{found} letters\n"),
         _ => format!("the newest {shown} of {found} letters; see --limit\n"),
     });
-    let list: Vec<Value> = all.iter().map(|letter| letters::json(letter, false)).collect();
+    let list: Vec<Value> = all.iter().map(|letter| form::letter(letter, Show::Line)).collect();
     call.tell(&text, &json!({ "letters": list, "found": found }))
 }
 
@@ -144,7 +144,7 @@ fn replay(call: &mut Call<'_>, which: &Which, doing: &Doing, options: Options) -
         let to = options.to.as_deref().unwrap_or("the topics that they came from");
         if doing.dry_run {
             let text = format!("{}would be sent: {count} letters to {to}\n", groups_text(&plan));
-            let mut value = groups_json(&plan);
+            let mut value = form::groups(&plan.groups, plan.others);
             if let Value::Object(fields) = &mut value {
                 fields.insert("would_send".to_owned(), json!(count));
             }
@@ -154,8 +154,8 @@ fn replay(call: &mut Call<'_>, which: &Which, doing: &Doing, options: Options) -
             return call.tell("nothing was sent\n", &json!({ "sent": 0 }));
         }
     }
-    let Outcome { sent, found, taken, too_large, without_origin, without_record } =
-        session.replay(&filter, options)?;
+    let outcome = session.replay(&filter, options)?;
+    let Outcome { sent, found, taken, too_large, without_origin, without_record } = outcome;
     let mut text = format!("{sent} letters sent\n");
     for (count, what) in [
         (found, "had been sent by a replay that was cut off; they are marked now"),
@@ -171,11 +171,7 @@ fn replay(call: &mut Call<'_>, which: &Which, doing: &Doing, options: Options) -
             text.push_str(&format!("{count} letters {what}\n"));
         }
     }
-    let value = json!({
-        "sent": sent, "found": found, "taken": taken, "too_large": too_large,
-        "without_origin": without_origin, "without_record": without_record,
-    });
-    call.tell(&text, &value)
+    call.tell(&text, &form::outcome(&outcome))
 }
 
 fn purge(call: &mut Call<'_>, which: &Which, state: &StateArg, doing: &Doing) -> Result<(), Failure> {
@@ -192,20 +188,7 @@ fn purge(call: &mut Call<'_>, which: &Which, state: &StateArg, doing: &Doing) ->
     };
     let head = ["PARTITION", "BELOW OFFSET", "DELETED", "DELETED, SETTLED BEFORE", "ONLY MARKED"];
     let plan = table(&head, parts.iter().map(row));
-    let partitions: Vec<Value> = parts
-        .iter()
-        .map(|p| {
-            json!({
-                "partition": p.source.to_string(), "delete_before": p.delete_before.map(|o| o.0),
-                "deleted": p.deleted, "deleted_settled": p.deleted_settled, "marked": p.marked.len(),
-            })
-        })
-        .collect();
-    let value = |done: bool| {
-        json!({
-            "done": done, "deleted": deleted, "deleted_settled": settled, "marked": marked, "partitions": partitions,
-        })
-    };
+    let value = |done: bool| form::purge(&parts, done);
     let sentence = format!(
         "{deleted} letters deleted, with {settled} that were replayed or purged before; {marked} only marked, since \
          letters before them stay\n"
@@ -234,8 +217,8 @@ fn groups_text(grouped: &Grouped) -> String {
             signature.table.clone(),
             signature.reason.clone(),
             signature.path.clone(),
-            letters::time(group.first_ms),
-            letters::time(group.last_ms),
+            form::time(group.first_ms),
+            form::time(group.last_ms),
             group.sample.to_string(),
             letters::shortened(&signature.detail),
         ];
@@ -249,16 +232,4 @@ fn groups_text(grouped: &Grouped) -> String {
         text.push_str("no dead letters\n");
     }
     text
-}
-
-fn groups_json(grouped: &Grouped) -> Value {
-    let group = |group: &Group| {
-        let signature = &group.signature;
-        json!({
-            "count": group.count, "waiting": group.waiting, "topic": signature.topic, "table": signature.table,
-            "reason": signature.reason, "path": signature.path, "detail": signature.detail,
-            "first_ms": group.first_ms, "last_ms": group.last_ms, "sample": group.sample.to_string(),
-        })
-    };
-    json!({ "groups": grouped.groups.iter().map(group).collect::<Vec<_>>(), "others": grouped.others })
 }

@@ -3,9 +3,11 @@
 //! It refuses to know the library: tokens come from `penstock token`, and the list of routes from the process itself.
 
 mod access;
+mod console;
 mod fleet;
 mod health;
 mod jobs;
+mod letters;
 mod metrics;
 mod remembered;
 mod tables;

@@ -9,6 +9,7 @@ mod console;
 mod crypt;
 mod fleet;
 mod jobs;
+mod letters;
 mod lifecycle;
 mod migrations;
 mod tables;
@@ -40,6 +41,7 @@ const AREAS: &[&[Route]] = &[
     jobs::ROUTES,
     fleet::ROUTES,
     console::ROUTES,
+    letters::ROUTES,
     access::ROUTES,
 ];
 
