@@ -15,7 +15,7 @@ const PARTITIONS: f64 = 4.0;
 const INSERTS: f64 = 24.0;
 /// Ratio up to which the plan and the run may differ: of rates, and of what merges leave.
 const RATE_OFF_MAX: f64 = 1.2;
-const PARTS_OFF_MAX: f64 = 3.0;
+const PARTS_OFF_MAX: f64 = 4.0;
 
 fn off(one: f64, other: f64) -> f64 {
     (one / other).max(other / one)
