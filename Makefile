@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm test-console it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients bench-console chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm test-console test-faults it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients bench-console chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -25,7 +25,7 @@ build: setup ## Compile target/release/penstock (8 min the first time on 2 cores
 demo: build ## Three million flights through Kafka into ClickHouse, then the proof that all arrived.
 	@dev/demo
 
-test: lint build ## Every test, those against real servers too (52 min from a fresh clone on 2 cores).
+test: lint build ## Every test, those against real servers too (56 min from a fresh clone on 2 cores).
 	PENSTOCK_CHAOS_SEEDS=2..3 PENSTOCK_CHAOS_SECONDS=30 PENSTOCK_CHAOS_SELFTEST=1 \
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
@@ -34,6 +34,7 @@ test: lint build ## Every test, those against real servers too (52 min from a fr
 	dev/test-console
 	dev/setup-helm
 	dev/test-helm
+	dev/test-faults
 
 test-unit: setup ## The tests beside the code; no servers.
 	cargo test $(CARGO_FLAGS) --lib
@@ -44,6 +45,10 @@ test-helm: build ## The chart, its rules and the image, without a cluster (4 min
 
 test-console: build ## The console's page in a browser without a screen, against real processes (2 min): docs/console.md.
 	@dev/test-console
+
+test-faults: build ## Eight faults in running processes, each told of by exactly one alert (SCALE=20; FAULTS="disk parts"; 4 min).
+	@dev/setup-helm
+	@dev/test-faults --scale $(or $(SCALE),20) $(FAULTS)
 
 it: setup ## Integration tests whose name contains T, with servers: make it T=name
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS) --test it -- $(T)

@@ -336,7 +336,37 @@ def a_job_of_migrations_is_another_one_when_what_it_would_run_changes() -> None:
     differ(plain, name({"migrations": {"files": {"V2__more.sql": "SELECT 1;"}}}))
     differ(plain, name({"image": {"tag": "9"}}))
     differ(plain, name({"config": {"clickhouse": {"database": "other"}}}))
-    same(any(o["kind"] == "Job" for o in render({"migrations": {"job": {"enabled": False}}}, base="admin")), False)
+    same(any(o["kind"] == "Job" for o in render({"migrations": {"mode": "manual"}}, base="admin")), False)
+
+
+def a_hook_of_migrations_has_all_that_it_needs_before_the_release_is_there() -> None:
+    def is_hook(o: dict) -> bool:
+        return "install" in o["metadata"].get("annotations", {}).get("helm.sh/hook", "")
+
+    objects = render(base="hook")
+    hooks = {(o["kind"], o["metadata"]["name"]): o for o in objects if is_hook(o)}
+    job = hooks.pop(("Job", "penstock-migrate"))
+    rest = {(o["kind"], o["metadata"]["name"]) for o in objects if not is_hook(o)}
+    same({hook["metadata"]["annotations"]["helm.sh/hook"] for hook in (job, *hooks.values())}, {"pre-install,pre-upgrade"})
+    same(job["metadata"]["annotations"]["helm.sh/hook-delete-policy"], "before-hook-creation")
+    weight = int(job["metadata"]["annotations"]["helm.sh/hook-weight"])
+    for hook in hooks.values():
+        annotations = hook["metadata"]["annotations"]
+        same(int(annotations["helm.sh/hook-weight"]) < weight, True)
+        same(annotations["helm.sh/hook-delete-policy"], "before-hook-creation,hook-succeeded")
+    spec = job["spec"]["template"]["spec"]
+    needed = {("ServiceAccount", spec["serviceAccountName"])}
+    for volume in spec["volumes"]:
+        sources = volume.get("projected", {}).get("sources", [volume])
+        needed |= {("ConfigMap", source["configMap"]["name"]) for source in sources if "configMap" in source}
+    # What is there before is made by a hook; nothing of the release is, and no hook takes the name of one.
+    same((needed - set(hooks), set(hooks) & rest), (set(), set()))
+    for kind, name in needed - {("ServiceAccount", spec["serviceAccountName"])}:
+        same(hooks[(kind, name)]["data"], objects.of(kind, name.replace("penstock-migrate", "penstock", 1))["data"])
+    same(hooks[("ServiceAccount", "penstock-migrate")]["metadata"]["annotations"]["example.com/role"], "ingest")
+    given = render({"serviceAccount": {"create": False, "name": "mine"}}, base="hook")
+    same(given.of("Job")["spec"]["template"]["spec"]["serviceAccountName"], "mine")
+    same(given.has("ServiceAccount"), False)
 
 
 def a_label_of_the_user_cannot_break_the_selector() -> None:

@@ -30,8 +30,22 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- define "penstock.migrationsVolume" -}}
 {{- if include "penstock.hasMigrations" . }}
 - name: migrations
-  configMap: {name: {{ default (printf "%s-migrations" (include "penstock.fullname" .)) .Values.migrations.existingConfigMap }}}
+  configMap: {name: {{ default (printf "%s-migrations" (include "penstock.ownName" .)) .Values.migrations.existingConfigMap }}}
 {{- end }}
+{{- end -}}
+
+{{- define "penstock.migrationsData" -}}
+{{- range $file, $text := .Values.migrations.files }}
+{{ $file }}: {{ toJson $text }}
+{{- end }}
+{{- end -}}
+
+{{- /* Of what is made before the release: left over from a try that was cut off, it gives way to the next. What the Job needs
+goes with its success; the Job itself stays for its log, also when it failed. Takes a dict: weight, isJob. */ -}}
+{{- define "penstock.hookAnnotations" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-weight: {{ .weight | quote }}
+helm.sh/hook-delete-policy: before-hook-creation{{ if not .isJob }},hook-succeeded{{ end }}
 {{- end -}}
 
 {{- define "penstock.adminEnv" -}}

@@ -130,19 +130,32 @@ for an existing file as well. */ -}}
 {{- end -}}
 
 {{- /* Whole folders, never single files of them: only those follow when the object changes. */ -}}
+{{- define "penstock.configData" -}}
+penstock.yaml: |
+  {{- include "penstock.config" . | nindent 2 }}
+{{- end -}}
+
+{{- define "penstock.tablesData" -}}
+{{- range $table, $files := .Values.tables.files }}
+{{- range $file, $text := $files }}
+{{ $table }}.{{ $file }}: {{ toJson $text }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "penstock.volumes" -}}
 - name: config
 {{- if .Values.existingConfig.secret }}
   secret: {secretName: {{ .Values.existingConfig.secret }}, defaultMode: 0440}
 {{- else }}
-  configMap: {name: {{ default (include "penstock.fullname" .) .Values.existingConfig.configMap }}}
+  configMap: {name: {{ default (include "penstock.ownName" .) .Values.existingConfig.configMap }}}
 {{- end }}
 - name: tables
   projected:
     sources:
       {{- if .Values.tables.files }}
       - configMap:
-          name: {{ include "penstock.fullname" . }}-tables
+          name: {{ include "penstock.ownName" . }}-tables
           items:
             {{- range $table, $files := .Values.tables.files }}
             {{- range $file, $text := $files }}

@@ -48,8 +48,15 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{- /* By what names the objects of a pod begin: those of a hook are there before the release's. */ -}}
+{{- define "penstock.ownName" -}}
+{{- default (include "penstock.fullname" .) .ownName -}}
+{{- end -}}
+
 {{- define "penstock.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create -}}
+{{- if and .ownName .Values.serviceAccount.create -}}
+{{- .ownName -}}
+{{- else if .Values.serviceAccount.create -}}
 {{- default (include "penstock.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
 {{- default "default" .Values.serviceAccount.name -}}

@@ -206,8 +206,8 @@ config.migrations.path: the chart sets it; use migrations.files or migrations.ex
 {{- if and .files .existingConfigMap }}
 migrations.existingConfigMap: `migrations.files` is set as well; keep one of them
 {{- end }}
-{{- if and .job.enabled (not (or .files .existingConfigMap)) }}
-migrations.job.enabled: there are no files; set migrations.files or migrations.existingConfigMap
+{{- if and (ne .mode "manual") (not (or .files .existingConfigMap)) }}
+migrations.mode: there are no files; set migrations.files or migrations.existingConfigMap
 {{- end }}
 {{- end }}
 {{- end }}

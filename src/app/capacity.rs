@@ -133,9 +133,12 @@ fn of_bench(text: &str, delivery: Delivery) -> anyhow::Result<f64> {
     };
     let hint = "it is no result of dev/bench-line --json\nhint: `dev/bench-line --json > bench.json`";
     let told: Value = serde_json::from_str(text).context(hint)?;
-    let variants = told["variants"].as_array().ok_or_else(|| anyhow!(hint))?;
-    let cost = |variant: &Value| variant["medians"]["cpu_ns_penstock"][0].as_f64().filter(|ns| *ns > 0.0);
-    let own = |variant: &&Value| variant["variant"].as_str().is_some_and(|flags| flags.contains(name));
+    let variants = told.get("variants").and_then(Value::as_array).ok_or_else(|| anyhow!(hint))?;
+    let cost =
+        |variant: &Value| variant.pointer("/medians/cpu_ns_penstock/0")?.as_f64().filter(|ns| *ns > 0.0);
+    let own = |variant: &&Value| {
+        variant.get("variant").and_then(Value::as_str).is_some_and(|flags| flags.contains(name))
+    };
     let found = variants.iter().filter(own).find_map(cost);
     let dearest = || variants.iter().filter_map(cost).reduce(f64::max);
     let ns = found.or_else(dearest).ok_or_else(|| anyhow!(hint))?;

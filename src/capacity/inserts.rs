@@ -11,7 +11,7 @@ pub const ROWS_PER_INSERT_MIN: f64 = 1000.0;
 /// Parts that the simple selector of merges joins at a time, as measured; see docs/capacity.md.
 const MERGE_FAN_IN: f64 = 8.0;
 /// Parts that are new and not looked at yet.
-const MERGE_LATENCY_S: f64 = 5.0;
+const MERGE_LATENCY_S: f64 = 1.0;
 /// Room for the largest merges beside what they replace.
 const MERGE_ROOM: f64 = 1.2;
 

@@ -1,3 +1,5 @@
+//! The formulas by hand, the bounds that are told, and that more rows never need less.
+
 use super::*;
 
 fn means() -> Means {

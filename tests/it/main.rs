@@ -15,6 +15,7 @@ mod scene;
 mod admin;
 mod audit;
 mod backup;
+mod capacity;
 mod care;
 mod clickhouse;
 mod commands;
