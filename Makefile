@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm test-traces it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -40,6 +40,9 @@ test-unit: setup ## The tests beside the code; no servers.
 test-helm: build ## The chart, its rules and the image, without a cluster (4 min the first time, then 2 min).
 	@dev/setup-helm
 	@dev/test-helm
+
+test-traces: build ## Spans of a real run in the OpenTelemetry Collector, which is built the first time (minutes).
+	@dev/test-traces
 
 it: setup ## Integration tests whose name contains T, with servers: make it T=name
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS) --test it -- $(T)
