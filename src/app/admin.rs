@@ -87,6 +87,7 @@ pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
     let config = &loaded.config;
     logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
     tell_in_force(loaded);
+    series::create(&config.admin.schedules, &config.admin.backup);
     let health = Health::new(config.telemetry.stalled_after.0);
     let telemetry = surface::Server::start(&config.telemetry.listen, health.clone())
         .map_err(|error| Error::WrongUse(error.into()))?;
@@ -103,7 +104,6 @@ pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
 async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Result<bool, Error> {
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    series::create(&config.admin.schedules, &config.admin.backup);
     let access = Access::new(&config.admin.access)?.looking_up(fleet::revocations(config)?);
     access.warm(Utc::now()).await;
     let chain = Arc::new(Chain::new(&config.admin.audit)?);

@@ -40,12 +40,12 @@ pub type Origins = BTreeMap<String, String>;
 pub fn load(inputs: &Inputs) -> Result<Loaded, Error> {
     let schema = super::json_schema();
     let mut found = Vec::new();
-    let mut layers = Vec::new();
+    // What is set for every process of a machine or a pod stands below what is set for penstock.
+    let mut layers = opentelemetry_variables(&inputs.environment);
     if let Some(path) = &inputs.file {
         layers.extend(file_layer(&schema, path).map_err(|fault| found.push(fault)).ok());
     }
     layers.extend(plain_variables(&inputs.environment, &mut found));
-    layers.extend(opentelemetry_variables(&inputs.environment));
     layers.extend(own_variables(&schema, &inputs.environment));
     layers.extend(flags(&schema, &inputs.flags, &mut found));
 

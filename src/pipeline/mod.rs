@@ -31,6 +31,7 @@ mod series;
 mod stages;
 mod start;
 mod target;
+mod topics;
 pub mod update;
 mod worker;
 

@@ -163,7 +163,7 @@ impl Job {
         let Closed { ticket, batch, sealed, links } = closed;
         let task = Task::Insert(0..batch.num_rows());
         let trace = match tracer.is_on() {
-            true => tracer.batch(about(&lane.name, &sealed, &sources, links)),
+            true => tracer.batch(&about(&lane.name, &sealed, &sources, links)),
             false => Trace::default(),
         };
         Job {

@@ -29,14 +29,13 @@ use super::stages::Stages;
 use super::target::target;
 use super::update::{Control, Update};
 use super::worker::{Settings, Worker};
-use super::{Error, Line, Tickets, Totals, series};
+use super::{Error, Line, Tickets, Totals, series, topics};
 use crate::audit::continuous::{self, Checker};
 use crate::batch::{self, Budget};
 use crate::clickhouse;
 use crate::dead_letter::{self, Sink};
 use crate::decode::{self, Decoder};
 use crate::faults::Faults;
-use crate::kafka::admin::{Purpose, check_topics};
 use crate::kafka::{self, Consumer, Producer};
 use crate::schema::Table;
 use crate::schema::subject::Erased;
@@ -50,7 +49,7 @@ const ANSWERS_MAX: usize = 4096;
 const AUDIT_END_MAX: Duration = Duration::from_secs(15);
 
 /// Which lane takes which topic.
-type Topics = Vec<(Arc<str>, usize)>;
+pub(super) type Topics = Vec<(Arc<str>, usize)>;
 
 /// Everything that a pipeline is made of.
 pub struct Parts {
@@ -135,7 +134,7 @@ impl Pipeline {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<Summary, Error> {
         let topics = resolve_topics(&self.parts.kafka, &self.parts.dead_letter, &self.parts.tables).await?;
         series::create(&self.parts.tables, &topics, self.parts.kafka.consumers);
-        self.check_topics(&topics).await?;
+        topics::check(&self.parts, &topics).await?;
         let produce_timeout = self.parts.dead_letter.produce_timeout.0;
         let producers = (
             Producer::new(&self.parts.kafka, produce_timeout)?,
@@ -218,25 +217,6 @@ impl Pipeline {
         let stopped = stop.clone();
         tokio::spawn(async move { stopped.run_until_cancelled(register.watch(read, told, health)).await });
         Ok(Some(stop.drop_guard()))
-    }
-
-    async fn check_topics(&self, topics: &Topics) -> Result<(), Error> {
-        let mut all = Vec::new();
-        for (topic, _) in topics {
-            all.push((topic.to_string(), Purpose::Source));
-            let letters = (self.parts.dead_letter.topic_for(topic), Purpose::DeadLetters);
-            if !all.contains(&letters) {
-                all.push(letters);
-            }
-        }
-        let kafka = self.parts.kafka.clone();
-        let checked = all.clone();
-        let counts = blocking(move || check_topics(&kafka, &checked)).await?;
-        series::tell_of_topics(&self.parts.kafka, &all, &counts).await;
-        let pairs = topics.iter().map(|(topic, _)| topic.to_string());
-        let pairs: Vec<_> = pairs.map(|t| (self.parts.dead_letter.topic_for(&t), t)).collect();
-        dead_letter::topic::warn_of_small(&self.parts.kafka, &pairs).await;
-        Ok(())
     }
 
     fn worker(
@@ -362,7 +342,7 @@ fn start(member: usize, worker: Worker) -> Result<oneshot::Receiver<Result<bool,
 }
 
 /// Runs what blocks on a thread for it.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, kafka::Error> + Send + 'static,
 ) -> Result<T, Error> {
     Ok(tokio::task::spawn_blocking(work).await.map_err(|error| Error::Task(error.to_string()))??)

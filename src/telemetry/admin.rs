@@ -2,9 +2,9 @@
 //!
 //! Refuses to compute anything, as `metrics.rs`, which it is a part of.
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
-use super::catalogue::{Builder, opts};
+use super::catalogue::Builder;
 
 /// Up to the time-out of a request. Coarse, since there is a set for each route.
 const SECONDS: [f64; 6] = [0.01, 0.05, 0.2, 1.0, 5.0, 30.0];
@@ -16,8 +16,8 @@ pub struct Admin {
     pub auth_failures: IntCounterVec,
     pub denied: IntCounterVec,
     pub trail_entries: IntCounterVec,
-    pub chain_ok: IntGauge,
-    pub chain_verified: IntGauge,
+    pub chain_ok: IntGaugeVec,
+    pub chain_verified: IntGaugeVec,
     pub certificate_end: IntGaugeVec,
 }
 
@@ -55,14 +55,17 @@ impl Admin {
                 "Entries of the trail of commands by phase: intent, refused, done, failed",
                 &["phase"],
             ),
-            chain_ok: b.add(IntGauge::with_opts(opts(
+            // Without labels, and yet not there before they are set: in a process of the line 0 would be a lie.
+            chain_ok: b.gauge(
                 "admin_audit_chain_ok",
-                "1 if the file of the trail was sound when it was verified last; 0 before",
-            ))),
-            chain_verified: b.add(IntGauge::with_opts(opts(
+                "1 if the file of the trail was sound when it was verified last, else 0",
+                &[],
+            ),
+            chain_verified: b.gauge(
                 "admin_audit_last_verified_timestamp_seconds",
-                "When the file of the trail was verified last, in seconds since 1970; 0 before",
-            ))),
+                "When the file of the trail was verified last, in seconds since 1970",
+                &[],
+            ),
             certificate_end: b.gauge(
                 "admin_cert_not_after_timestamp_seconds",
                 "When a certificate that this process shows ends, in seconds since 1970, by its setting",

@@ -66,7 +66,7 @@ impl Tracer {
     }
 
     /// The trace of a batch that was just closed.
-    pub fn batch(&self, batch: Batch<'_>) -> Trace {
+    pub fn batch(&self, batch: &Batch<'_>) -> Trace {
         self.0.as_ref().map_or_else(Trace::default, |inner| Trace::new(inner, batch))
     }
 }

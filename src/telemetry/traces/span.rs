@@ -47,11 +47,11 @@ struct Held {
 pub struct Step(Option<(Arc<Active>, Box<Span>)>);
 
 impl Trace {
-    pub(super) fn new(inner: &Arc<Inner>, batch: Batch<'_>) -> Trace {
+    pub(super) fn new(inner: &Arc<Inner>, batch: &Batch<'_>) -> Trace {
         let (trace_id, span_id) =
             (TraceId::from(rand::random::<u128>()), SpanId::from(rand::random::<u64>()));
         let is_wanted = !batch.links.sampled.is_empty() || inner.draws(trace_id);
-        let span = batch_span(inner, (trace_id, span_id), &batch);
+        let span = batch_span(inner, (trace_id, span_id), batch);
         Trace(Some(Arc::new(Active {
             inner: Arc::clone(inner),
             trace_id,
