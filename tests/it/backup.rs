@@ -528,27 +528,32 @@ fn records_that_the_topic_no_longer_has_are_told_and_the_rest_is_read_again() {
 fn a_subject_that_was_erased_since_does_not_come_back() {
     let vault = Vault::with(|config| config.set("lifecycle.erasure_grace", "0ms"));
     let bench = &vault.bench;
-    let columns = "topics: [events]\norder_by: [user_id]\ncolumns:\n- {name: user_id, type: Nullable(UInt64)}\n- {name: email, type: String}\nsubject_columns: [user_id, email]\n";
+    let columns = "topics: [events]\norder_by: [user_id]\ncolumns:\n- {name: user_id, type: Nullable(UInt64)}\n- {name: email, type: String}\n- {name: code, type: FixedString(6)}\nsubject_columns: [user_id, email, code]\n";
     bench.table_file(
         "clicks",
         &format!("table: clicks\n{}", columns.replace("order_by: [user_id]", "order_by: []")),
     );
     assert_eq!(bench.call(&["schema", "create"]).0, Some(0));
-    bench.sql("INSERT INTO DB.clicks SELECT number % 100, concat('a', toString(number % 50), '@b') FROM numbers(1000)");
+    bench.sql("INSERT INTO DB.clicks SELECT number % 100, concat('a', toString(number % 50), '@b'), toString(number % 200) FROM numbers(1000)");
     let (id, _) = vault.create(&["clicks", "--without-offsets"]);
     let before = bench.json(0, &["backup", "restore", &id, "--as", "then"]);
     assert_eq!(before["erased_rows"], 0, "nobody was erased yet");
     bench.json(0, &["erase", "--subject", "user_id=7", "--reason", "r"]);
     bench.json(0, &["erase", "--subject", "email=a3@b", "--reason", "r"]);
+    // The column pads it with zero bytes, which are no part of the value.
+    bench.json(0, &["erase", "--subject", "code=11", "--reason", "r"]);
     let after = bench.json(0, &["backup", "restore", &id, "--as", "now"]);
-    assert_eq!(after["erased_rows"], 30, "{after}");
-    assert_eq!(bench.sql("SELECT count(), countIf(user_id = 7 OR email = 'a3@b') FROM DB.now"), "970\t0");
+    assert_eq!(after["erased_rows"], 35, "{after}");
+    assert_eq!(
+        bench.sql("SELECT count(), countIf(user_id = 7 OR email = 'a3@b' OR code = '11') FROM DB.now"),
+        "965\t0"
+    );
     // Whoever comes back after that is in later backups by right.
-    bench.sql("INSERT INTO DB.clicks VALUES (7, 'new@b')");
+    bench.sql("INSERT INTO DB.clicks VALUES (7, 'new@b', 'new')");
     let (id, _) = vault.create(&["clicks", "--without-offsets"]);
     let later = bench.json(0, &["backup", "restore", &id, "--as", "later"]);
     assert_eq!(later["erased_rows"], 0, "{later}");
-    assert_eq!(bench.sql("SELECT count(), countIf(user_id = 7) FROM DB.later"), "971\t1");
+    assert_eq!(bench.sql("SELECT count(), countIf(user_id = 7) FROM DB.later"), "966\t1");
 }
 
 #[test]
@@ -664,7 +669,14 @@ fn a_policy_is_carried_out_by_schedule_for_whoever_may_do_it_by_hand() {
         let database = config.text("clickhouse.database").to_owned();
         with_backups(config, &Servers::shared().clickhouse, &database)
             .set("admin.backup.policies", json!({ "daily": { "tables": ["t"], "verify": "files" } }))
-            .set("admin.schedules", json!([{ "name": "nightly", "what": "backup run daily", "every": "1d" }]))
+            .set(
+                "admin.schedules",
+                json!([
+                    { "name": "nightly", "what": "backup run daily", "every": "1d" },
+                    { "name": "proof", "what": "backup verify daily", "every": "1d" },
+                    { "name": "room", "what": "backup prune daily", "every": "1d" },
+                ]),
+            )
     });
     admin.bench.sql("CREATE TABLE DB.t (n UInt64) ENGINE = MergeTree ORDER BY n");
     admin.bench.sql("INSERT INTO DB.t SELECT number FROM numbers(100)");
@@ -678,4 +690,10 @@ fn a_policy_is_carried_out_by_schedule_for_whoever_may_do_it_by_hand() {
     let backups = &admin.get("/v1/backups?policy=daily", &token)["backups"];
     assert_eq!(backups.as_array().unwrap().len(), 1, "{backups}");
     assert_eq!(backups[0]["id"], job["result"]["backup"]["id"]);
+    let tried = admin.ask("POST", "/v1/schedules/proof/run?dry_run=true", &token, &Value::Null);
+    assert_eq!(json_of(&tried)["id"], backups[0]["id"], "what would be verified");
+    let proof = admin.job("/v1/schedules/proof/run", &token, &Value::Null);
+    assert_eq!((&proof["state"], &proof["result"]["level"]), (&json!("done"), &json!("files")), "{proof}");
+    let room = admin.job("/v1/schedules/room/run", &token, &Value::Null);
+    assert_eq!((&room["state"], &room["result"]["deleted"]), (&json!("done"), &json!([])), "{room}");
 }

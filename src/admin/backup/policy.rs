@@ -50,14 +50,45 @@ impl Backups {
         let level = if self.files().is_some() { policy.verify } else { Level::Restore };
         let verification = self.verify(&made.id, Verify { level, ..Verify::default() }).await?;
         let pruning = match policy.prune && verification.findings.is_empty() {
-            true => {
-                let plan = self.plan_prune(Some(name)).await?;
-                if plan.is_empty() { Some(plan) } else { Some(self.prune(Some(name), &plan.hash).await?) }
-            }
+            true => Some(self.prune_now(Some(name)).await?),
             false => None,
         };
         let (_, backup) = self.entry(&made.id).await?;
         Ok(Ran { backup, verification, pruning })
+    }
+
+    /// Verifies the latest backup of the policy, as the policy says.
+    ///
+    /// # Errors
+    /// See [`Error`]; also where there is none.
+    pub async fn verify_policy(&self, name: &str) -> Result<Verification, Error> {
+        let id = self.latest(name).await?.id;
+        let level = if self.files().is_some() { self.policy(name)?.verify } else { Level::Restore };
+        self.verify(&id, Verify { level, ..Verify::default() }).await
+    }
+
+    /// The latest backup of the policy that was made to its end.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn latest(&self, name: &str) -> Result<Entry, Error> {
+        self.policy(name)?;
+        let entries = self.entries().await?.0;
+        let is_meant = |entry: &Entry| entry.manifest.policy == name && entry.state == State::Done;
+        entries
+            .into_iter()
+            .rev()
+            .find(is_meant)
+            .ok_or_else(|| Error::NoBackup(format!("of the policy {name}")))
+    }
+
+    /// Prunes by the plan of this moment, of one policy or all.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn prune_now(&self, policy: Option<&str>) -> Result<Pruning, Error> {
+        let plan = self.plan_prune(policy).await?;
+        if plan.is_empty() { Ok(plan) } else { self.prune(policy, &plan.hash).await }
     }
 
     /// Adds to the catalogue what stands beside the backups and is not in it, as after its loss.

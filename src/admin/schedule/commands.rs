@@ -63,6 +63,22 @@ pub const COMMANDS: &[Command] = &[
         does: |call| Box::pin(run_policy(call)),
     },
     Command {
+        words: "backup verify",
+        takes: Takes::One("the name of a policy"),
+        needs: &[P::BackupCreate],
+        about: "Verifies the latest backup of a policy, as the policy says; fails on a finding",
+        can_be_tried: true,
+        does: |call| Box::pin(verify_backup(call)),
+    },
+    Command {
+        words: "backup prune",
+        takes: Takes::One("the name of a policy"),
+        needs: &[P::BackupDelete],
+        about: "Deletes what the rules of a policy no longer keep; fails if its latest backup is not verified",
+        can_be_tried: true,
+        does: |call| Box::pin(prune_backups(call)),
+    },
+    Command {
         words: "migrate verify",
         takes: Takes::Nothing,
         needs: &[P::MigrateCheck],
@@ -155,6 +171,28 @@ async fn run_policy(call: Call) -> Result<Value, Failed> {
         true => Ok(serde_json::to_value(ran)?),
         false => nothing_found(ran.verification.findings),
     }
+}
+
+async fn verify_backup(call: Call) -> Result<Value, Failed> {
+    let backups = call.backups()?;
+    let policy = call.arguments.first().cloned().unwrap_or_default();
+    if call.is_dry_run {
+        return Ok(serde_json::to_value(backups.latest(&policy).await?)?);
+    }
+    let verification = backups.verify_policy(&policy).await?;
+    match verification.findings.is_empty() {
+        true => Ok(serde_json::to_value(verification)?),
+        false => nothing_found(verification.findings),
+    }
+}
+
+async fn prune_backups(call: Call) -> Result<Value, Failed> {
+    let backups = call.backups()?;
+    let policy = call.arguments.first().map(String::as_str);
+    if call.is_dry_run {
+        return Ok(serde_json::to_value(backups.plan_prune(policy).await?)?);
+    }
+    Ok(serde_json::to_value(backups.prune_now(policy).await?)?)
 }
 
 async fn verify_migrations(call: Call) -> Result<Value, Failed> {

@@ -17,24 +17,6 @@ use crate::admin::backup::{Backups, Create, Entry, Error, HoldRequest, Progress,
 use crate::admin::command;
 use crate::admin::jobs::Handle;
 
-/// What a route does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Does {
-    List,
-    Show,
-    Create,
-    Run,
-    Verify,
-    Restore,
-    Replay,
-    Hold,
-    Release,
-    Delete,
-    PrunePlan,
-    Prune,
-    Scan,
-}
-
 /// The backups that are there, newest first.
 #[derive(Serialize, JsonSchema)]
 pub struct List {
@@ -85,109 +67,15 @@ pub struct Replayed {
     pub replayed: Vec<crate::admin::backup::Replayed>,
 }
 
-pub async fn act(surface: &Arc<Surface>, asked: &Asked, what: Does) -> Result<Answer, Problem> {
-    let own = surface.backups.acting(asked.actor.clone());
-    let id = asked.id.clone();
-    match what {
-        Does::List => list(surface, asked, own).await,
-        Does::Show => look(surface, asked, async { Ok(own.show_one(&id).await?) }).await,
-        Does::PrunePlan => {
-            look(surface, asked, async { Ok(own.plan_prune(asked.text("policy")).await?) }).await
-        }
-        Does::Create => {
-            let create: Create = asked.body()?;
-            if asked.is_dry_run()? {
-                return Answer::new(&own.plan(&create).await?);
-            }
-            run(surface, asked, async move |backups: Backups| Ok(backups.create(&create).await?))
-        }
-        Does::Run => {
-            let Run { policy } = asked.body()?;
-            if asked.is_dry_run()? {
-                let create = Create { policy: Some(policy), ..Create::default() };
-                return Answer::new(&own.plan(&create).await?);
-            }
-            run(surface, asked, async move |backups: Backups| Ok(backups.run_policy(&policy).await?))
-        }
-        Does::Verify => {
-            let verify: Verify = asked.body()?;
-            if verify.percent > 100 {
-                return Err(Problem::unfit("percent is more than 100"));
-            }
-            if asked.is_dry_run()? {
-                return Answer::new(&own.show_one(&id).await?);
-            }
-            run(surface, asked, async move |backups: Backups| Ok(backups.verify(&id, verify).await?))
-        }
-        Does::Restore => {
-            let restore: Restore = asked.body()?;
-            if asked.is_dry_run()? {
-                return Answer::new(&own.plan_restore(&id, &restore).await?);
-            }
-            run(surface, asked, async move |backups: Backups| Ok(backups.restore(&id, &restore).await?))
-        }
-        Does::Replay => {
-            let restore: Restore = asked.body()?;
-            if asked.is_dry_run()? {
-                return Answer::new(&Replayed { replayed: own.replay_after(&id, &restore, true).await? });
-            }
-            run(surface, asked, async move |backups: Backups| {
-                Ok(Replayed { replayed: backups.replay_after(&id, &restore, false).await? })
-            })
-        }
-        Does::Hold | Does::Release | Does::Delete | Does::Prune | Does::Scan => {
-            keep(surface, asked, own, what).await
-        }
-    }
+fn own(surface: &Surface, asked: &Asked) -> Backups {
+    surface.backups.acting(asked.actor.clone())
 }
 
-async fn keep(surface: &Arc<Surface>, asked: &Asked, own: Backups, what: Does) -> Result<Answer, Problem> {
-    let (id, dry_run) = (asked.id.clone(), asked.is_dry_run()?);
-    match what {
-        Does::Hold => {
-            let request: HoldRequest = asked.body()?;
-            own.show_one(&id).await?;
-            if !dry_run {
-                own.hold(&id, &request).await?;
-            }
-            Answer::new(&Kept { id })
-        }
-        Does::Release => {
-            let Release { reason } = asked.body()?;
-            own.show_one(&id).await?;
-            if !dry_run {
-                own.release(&id, &reason).await?;
-            }
-            Answer::new(&Kept { id })
-        }
-        Does::Delete if dry_run => Answer::new(&own.plan_delete(&id).await?),
-        Does::Delete => run(surface, asked, async move |backups: Backups| Ok(backups.delete(&id).await?)),
-        Does::Prune => {
-            let Prune { policy, plan } = asked.body()?;
-            if dry_run {
-                return Answer::new(&own.plan_prune(policy.as_deref()).await?);
-            }
-            let plan = plan.ok_or_else(|| {
-                Problem::unfit("plan is missing\nhint: look at GET /v1/backups/prune, and name its hash")
-            })?;
-            run(surface, asked, async move |backups: Backups| {
-                Ok(backups.prune(policy.as_deref(), &plan).await?)
-            })
-        }
-        _ => {
-            if dry_run {
-                return Answer::new(&Found { found: own.unknown().await? });
-            }
-            run(surface, asked, async move |backups: Backups| Ok(Found { found: backups.scan().await? }))
-        }
-    }
-}
-
-async fn list(surface: &Surface, asked: &Asked, own: Backups) -> Result<Answer, Problem> {
+pub async fn list(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
     let limit = asked.limit()?;
     let policy = asked.text("policy");
     look(surface, asked, async {
-        let mut backups = own.entries().await?.0;
+        let mut backups = own(surface, asked).entries().await?.0;
         backups
             .retain(|entry| entry.is_there() && policy.is_none_or(|policy| entry.manifest.policy == policy));
         backups.reverse();
@@ -195,6 +83,104 @@ async fn list(surface: &Surface, asked: &Asked, own: Backups) -> Result<Answer, 
         Ok(List { backups })
     })
     .await
+}
+
+pub async fn show(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    look(surface, asked, async { Ok(own(surface, asked).show_one(&asked.id).await?) }).await
+}
+
+pub async fn prune_plan(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    look(surface, asked, async { Ok(own(surface, asked).plan_prune(asked.text("policy")).await?) }).await
+}
+
+pub async fn create(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let create: Create = asked.body()?;
+    if asked.is_dry_run()? {
+        return Answer::new(&own(surface, asked).plan(&create).await?);
+    }
+    run(surface, asked, async move |backups: Backups| Ok(backups.create(&create).await?))
+}
+
+pub async fn run_policy(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let Run { policy } = asked.body()?;
+    if asked.is_dry_run()? {
+        let create = Create { policy: Some(policy), ..Create::default() };
+        return Answer::new(&own(surface, asked).plan(&create).await?);
+    }
+    run(surface, asked, async move |backups: Backups| Ok(backups.run_policy(&policy).await?))
+}
+
+pub async fn verify(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let (id, verify): (String, Verify) = (asked.id.clone(), asked.body()?);
+    if verify.percent > 100 {
+        return Err(Problem::unfit("percent is more than 100"));
+    }
+    if asked.is_dry_run()? {
+        return Answer::new(&own(surface, asked).show_one(&id).await?);
+    }
+    run(surface, asked, async move |backups: Backups| Ok(backups.verify(&id, verify).await?))
+}
+
+pub async fn restore(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let (id, restore): (String, Restore) = (asked.id.clone(), asked.body()?);
+    if asked.is_dry_run()? {
+        return Answer::new(&own(surface, asked).plan_restore(&id, &restore).await?);
+    }
+    run(surface, asked, async move |backups: Backups| Ok(backups.restore(&id, &restore).await?))
+}
+
+pub async fn replay(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let (id, restore): (String, Restore) = (asked.id.clone(), asked.body()?);
+    if asked.is_dry_run()? {
+        let replayed = own(surface, asked).replay_after(&id, &restore, true).await?;
+        return Answer::new(&Replayed { replayed });
+    }
+    run(surface, asked, async move |backups: Backups| {
+        Ok(Replayed { replayed: backups.replay_after(&id, &restore, false).await? })
+    })
+}
+
+pub async fn hold(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let (own, id, request): (_, _, HoldRequest) = (own(surface, asked), asked.id.clone(), asked.body()?);
+    own.show_one(&id).await?;
+    if !asked.is_dry_run()? {
+        own.hold(&id, &request).await?;
+    }
+    Answer::new(&Kept { id })
+}
+
+pub async fn release(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let (own, id, Release { reason }) = (own(surface, asked), asked.id.clone(), asked.body()?);
+    own.show_one(&id).await?;
+    if !asked.is_dry_run()? {
+        own.release(&id, &reason).await?;
+    }
+    Answer::new(&Kept { id })
+}
+
+pub async fn delete(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let id = asked.id.clone();
+    if asked.is_dry_run()? {
+        return Answer::new(&own(surface, asked).plan_delete(&id).await?);
+    }
+    run(surface, asked, async move |backups: Backups| Ok(backups.delete(&id).await?))
+}
+
+pub async fn prune(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    let Prune { policy, plan } = asked.body()?;
+    if asked.is_dry_run()? {
+        return Answer::new(&own(surface, asked).plan_prune(policy.as_deref()).await?);
+    }
+    let missing = "plan is missing\nhint: look at GET /v1/backups/prune, and name its hash";
+    let plan = plan.ok_or_else(|| Problem::unfit(missing))?;
+    run(surface, asked, async move |backups: Backups| Ok(backups.prune(policy.as_deref(), &plan).await?))
+}
+
+pub async fn scan(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
+    if asked.is_dry_run()? {
+        return Answer::new(&Found { found: own(surface, asked).unknown().await? });
+    }
+    run(surface, asked, async move |backups: Backups| Ok(Found { found: backups.scan().await? }))
 }
 
 /// What looks is written down here.
@@ -218,7 +204,7 @@ where
     T: Serialize + Send + 'static,
     F: Future<Output = Result<T, Problem>> + Send + 'static,
 {
-    let own = surface.backups.acting(asked.actor.clone());
+    let own = own(surface, asked);
     jobs::start(surface, asked, |handle: Handle| {
         let told = handle.clone();
         let observer = Arc::new(move |progress: &Progress| told.tell(progress));
