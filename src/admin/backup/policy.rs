@@ -11,7 +11,7 @@ use serde_json::json;
 use super::catalogue::Event;
 use super::create::Create;
 use super::delete::Pruning;
-use super::entry::{Entry, Verification};
+use super::entry::{Entry, State, Verification};
 use super::error::Error;
 use super::manifest::Manifest;
 use super::verify::Verify;
