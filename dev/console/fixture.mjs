@@ -84,7 +84,7 @@ export function summary(state, now, permissions, jobs, actor, readOnly = false) 
   const all = isUnknown ? [] : partitions(state, at);
   const busy = { fetch: 0.31, decode: 0.64, batch: 0.09, insert: state === "paused" ? 0.02 : 0.97, commit: 0.04 };
   return {
-    at: iso(now), name: "prod-eu", version: "0.1.0", read_only: readOnly, runbook_url: "https://example.org/runbooks",
+    at: iso(now), name: "prod-eu", version: "0.1.0", read_only: readOnly, runbook_url: state === "failing" ? null : "https://example.org/runbooks",
     actor: { name: actor === "admin" ? "dora" : "ann", roles: [actor === "admin" ? "data_admin" : actor], permissions },
     verdict: { level, sentence, since: iso(now - (state === "paused" ? 41_000 : 9_000_000)), what_to_do: todo, runbook },
     totals: {

@@ -127,6 +127,9 @@ export async function accessible(page, where) {
 
 export const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
 
+/** What reaches beyond the window and is not scrolled in something of its own. */
+export const widest = (page) => page.evaluate(() => [...document.querySelectorAll("body *")].filter((node) => node.getBoundingClientRect().right > window.innerWidth + 0.5 && !node.closest(".scroll, .places")).map((node) => `${node.tagName} ${node.id || node.className} ${node.textContent.slice(0, 40)}`).slice(0, 8).join(" | "));
+
 /** Presses Tab until the focus is where `look`, given the focused element, says; by keyboard alone. */
 export async function tabTo(page, told, look, most = 60) {
   for (let presses = 0; presses < most; presses += 1) {

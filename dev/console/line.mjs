@@ -126,6 +126,9 @@ export class Line {
     return (await run(process.env.PENSTOCK, ["--config", this.config, "--log", "off", ...args])).stdout.trim();
   }
 
+  /** The lines of the audit trail. */
+  trail = () => readFileSync(path.join(this.folder, "trail"), "utf8").split("\n");
+
   token(role) {
     return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role);
   }

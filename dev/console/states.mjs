@@ -1,6 +1,6 @@
 // The page against made-up states: every verdict, both themes, narrow screens, keys, what is stale, what may not be done.
 
-import { accessible, level, must, open, overflow, signIn, tabTo, until } from "./harness.mjs";
+import { accessible, level, must, open, overflow, signIn, tabTo, until, widest } from "./harness.mjs";
 
 const LEVELS = ["healthy", "attention", "paused", "failing", "unknown"];
 
@@ -27,7 +27,7 @@ async function looks(checks, browser, fixture) {
       await page.emulateMedia({ colorScheme: "dark" });
       await page.setViewportSize({ width: 360, height: 740 });
       await accessible(page, `${state}, dark, 360 px`);
-      must((await overflow(page)) <= 0, `360 px: it is ${await overflow(page)} px too wide`);
+      must((await overflow(page)) <= 0, `360 px: it is ${await overflow(page)} px too wide: ${await widest(page)}`);
       await close();
     });
   }
