@@ -16,6 +16,7 @@ use super::run::stop_on_signals;
 use super::{Error, fleet, runtime};
 use crate::admin::access::{self, Access};
 use crate::admin::audit::{Chain, ChainError, Place, Trail};
+use crate::admin::backup::Backups;
 use crate::admin::command::{self, Actor, Command, Permission};
 use crate::admin::console::Console;
 use crate::admin::desk::{Desk, Setup as DeskSetup};
@@ -119,11 +120,7 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     let desks = Desks::new(&setup, place_of_files(config))?;
     // Without a ring the routes of keys say so.
     let vault = vault(config).ok();
-    let backups = super::backup::backups(config, Desk::new(setup)?)?;
-    // For the metrics alone, which a server that is away must not keep from starting.
-    if let Err(error) = backups.entries().await {
-        tracing::warn!(%error, "how the backups stand is not known yet");
-    }
+    let backups = backups(config, setup).await?;
     let instance = actor.origin.clone();
     let migrator = fleet::migrator(inputs, config, &actor, places)?;
     let jobs = fleet::jobs(config, &instance)?;
@@ -171,6 +168,16 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         );
     }
     Ok(drained)
+}
+
+/// Backups, with the metrics of those that are there.
+async fn backups(config: &Config, setup: DeskSetup<'_>) -> Result<Backups, Error> {
+    let backups = super::backup::backups(config, Desk::new(setup)?)?;
+    // For the metrics alone, which a server that is away must not keep from starting.
+    if let Err(error) = backups.entries().await {
+        tracing::warn!(%error, "how the backups stand is not known yet");
+    }
+    Ok(backups)
 }
 
 /// What goes on beside requests.
