@@ -120,9 +120,9 @@ const GROUPS = () => [
   { topic: "orders", table: "orders", reason: "missing_field", path: "id", detail: "the column id needs a value", count: 3, waiting: 1, first_ms: Date.now() - 9e6, last_ms: Date.now() - 8e6, sample: "orders.dead/0@7" },
 ];
 
-/** Starts it; `set({ state, isSilent, readOnly, refuses, isDown })` changes what it says from its next event on, within a second. */
+/** Starts it; `set({ state, isSilent, readOnly, refuses, isDown, isBusy })` changes what it says from its next event on, within a second. */
 export async function start(port = 0) {
-  const FIRST = { state: "healthy", isSilent: false, readOnly: false, refuses: false, isDown: false };
+  const FIRST = { state: "healthy", isSilent: false, readOnly: false, refuses: false, isDown: false, isBusy: false };
   const now = { ...FIRST };
   const firstJobs = () => [{ id: "j-1", action: "backup.create", state: "running", progress: 0.62, actor: "ann", started_at: iso(Date.now() - 93_000) }, { id: "j-0", action: "dead_letter.replay", state: "done", progress: 1, actor: "ann", started_at: iso(Date.now() - 9_000_000) }];
   const jobs = firstJobs();
@@ -198,6 +198,7 @@ export async function start(port = 0) {
     request.on("data", (piece) => (text += piece));
     request.on("end", () => {
       requests.push({ method: request.method, url: request.url, body: text, key: request.headers["idempotency-key"] });
+      if (now.isBusy) return json(503, { detail: "too many streams are open", hint: "close some" });
       if (url.pathname === "/v1/summary/stream") return stream(answer, permissions, actor);
       if (url.pathname === "/v1/summary") return json(200, summary(now.state, Date.now(), permissions, jobs, actor, now.readOnly));
       if (url.pathname === "/v1/self") return json(200, { subject: "ann", roles: [actor], ends: iso(Date.now() + 3_600_000), own: true, permissions });

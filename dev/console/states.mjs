@@ -108,6 +108,16 @@ async function connection(checks, browser, fixture) {
     must((await page.evaluate(() => sessionStorage.length)) === 0, "the token is still there");
     await close();
   });
+  await checks.check("too many streams: the page says so, and comes in once there is room", async () => {
+    fixture.set({ isBusy: true });
+    const { page, close } = await open(browser, fixture.url);
+    await page.locator("#token").fill("operator");
+    await page.keyboard.press("Enter");
+    await page.getByText(/No state has come yet: too many streams are open; close some/).waitFor();
+    fixture.set({ isBusy: false });
+    await page.locator("#verdict").waitFor();
+    await close();
+  });
   await checks.check("without JavaScript the page says what to do", async () => {
     const context = await browser.newContext({ javaScriptEnabled: false });
     const page = await context.newPage();

@@ -109,7 +109,7 @@ export class Live {
         this.on.state("refused", error);
         return;
       }
-      if (error instanceof Refused) why = error.message;
+      if (error instanceof Refused) why = [error.message, error.hint].filter(Boolean).join("; ");
       else why = this.isSilent ? "nothing came for 6 s" : "the admin process cannot be reached";
     }
     if (round !== this.round) return;

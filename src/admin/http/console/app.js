@@ -126,6 +126,7 @@ const live = new Live({
     state = { name, detail };
     if (name === "refused") signOut(detail.status === 401 ? `You were signed out: ${detail.message}` : `Refused: ${detail.message}`, detail.hint);
     else if (name !== before) draw();
+    if (name === "waiting" && !last) main.replaceChildren(el("p", { class: "nothing", text: `No state has come yet: ${detail.why}. It is tried again by itself.` }));
     tick();
   },
 });
