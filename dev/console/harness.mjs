@@ -9,7 +9,16 @@ const require = createRequire(path.join(process.env.PENSTOCK_CONSOLE_MODULES ?? 
 const { chromium } = require("playwright-core");
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const FLAGS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 
 /** A browser with a new folder of its own, which goes with it. */
 export const launch = () => chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
@@ -80,17 +89,21 @@ export async function open(browser, url, { width = 1280, height = 900, theme = "
   const host = new URL(url).host;
   await page.addInitScript(() => {
     globalThis.violations = [];
-    document.addEventListener("securitypolicyviolation", (event) => globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+    document.addEventListener("securitypolicyviolation", (event) =>
+      globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`),
+    );
   });
   page.on("request", (request) => {
     const asked = new URL(request.url());
     if (asked.protocol !== "data:" && asked.host !== host) faults.push(`a request went to ${asked.host}`);
-    if (page.token && decodeURIComponent(request.url()).includes(page.token)) faults.push(`the token is in ${request.url()}`);
+    if (page.token && decodeURIComponent(request.url()).includes(page.token))
+      faults.push(`the token is in ${request.url()}`);
   });
   page.on("pageerror", (error) => faults.push(`an error in the page: ${error.stack ?? error}`));
   page.on("console", (message) => {
     // That a server could not be reached is what some checks bring about.
-    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) faults.push(message.text());
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource"))
+      faults.push(message.text());
   });
   await page.goto(`${url}/console/`);
   return {
@@ -112,14 +125,24 @@ export async function signIn(page, token) {
   await page.locator("#verdict").waitFor();
 }
 
-export const level = (page) => page.locator("#verdict").getAttribute("data-level", { timeout: 1000 }).catch(() => null);
+export const level = (page) =>
+  page
+    .locator("#verdict")
+    .getAttribute("data-level", { timeout: 1000 })
+    .catch(() => null);
 
 /** Serious faults as axe sees them; what it says of lesser ones is counted. */
 export async function accessible(page, where) {
   await page.evaluate(AXE);
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   const grave = found.violations.filter((one) => one.impact === "serious" || one.impact === "critical");
-  const told = grave.map((one) => `${one.id} (${one.impact}): ${one.help}\n  ${one.nodes.map((node) => `${node.html} ${node.failureSummary}`).slice(0, 4).join("\n  ")}`);
+  const told = grave.map(
+    (one) =>
+      `${one.id} (${one.impact}): ${one.help}\n  ${one.nodes
+        .map((node) => `${node.html} ${node.failureSummary}`)
+        .slice(0, 4)
+        .join("\n  ")}`,
+  );
   must(grave.length === 0, `${where}: ${told.join("\n")}`);
   must(found.testEngine?.name === "axe-core" && found.inapplicable !== undefined, "axe did not run");
   return found.violations.length;
@@ -127,11 +150,25 @@ export async function accessible(page, where) {
 
 export const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
 
+/** What reaches beyond the window and is not scrolled in something of its own. */
+export const widest = (page) =>
+  page.evaluate(() =>
+    [...document.querySelectorAll("body *")]
+      .filter(
+        (node) => node.getBoundingClientRect().right > window.innerWidth + 0.5 && !node.closest(".scroll, .places"),
+      )
+      .map((node) => `${node.tagName} ${node.id || node.className} ${node.textContent.slice(0, 40)}`)
+      .slice(0, 8)
+      .join(" | "),
+  );
+
 /** Presses Tab until the focus is where `look`, given the focused element, says; by keyboard alone. */
 export async function tabTo(page, told, look, most = 60) {
   for (let presses = 0; presses < most; presses += 1) {
     if (await page.evaluate(look)) return presses;
     await page.keyboard.press("Tab");
   }
-  throw new Error(`Tab does not come to ${told}; the focus is on ${await page.evaluate(() => document.activeElement?.outerHTML.slice(0, 200))}`);
+  throw new Error(
+    `Tab does not come to ${told}; the focus is on ${await page.evaluate(() => document.activeElement?.outerHTML.slice(0, 200))}`,
+  );
 }

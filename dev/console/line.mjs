@@ -1,5 +1,5 @@
-// A line and an admin process for the checks: real ones, on free ports, with a table file that is too strict for a part of
-// the generated events. Knows nothing of the page.
+// A line and an admin process for the checks: real ones, on free ports, with a table file that is too strict for a
+// part of the generated events. Knows nothing of the page.
 
 import { execFile, spawn } from "node:child_process";
 import { createServer } from "node:net";
@@ -40,10 +40,17 @@ class Process {
   }
 
   async ready(url) {
-    await until(`${this.name} is ready`, async () => {
-      if (this.code !== undefined) throw new Error(`${this.name} ended with ${this.code}:\n${this.tail()}`);
-      return fetch(url).then((answer) => answer.ok, () => false);
-    }, STARTED_MS).catch((error) => {
+    await until(
+      `${this.name} is ready`,
+      async () => {
+        if (this.code !== undefined) throw new Error(`${this.name} ended with ${this.code}:\n${this.tail()}`);
+        return fetch(url).then(
+          (answer) => answer.ok,
+          () => false,
+        );
+      },
+      STARTED_MS,
+    ).catch((error) => {
       throw new Error(`${error.message}\n${this.tail()}`);
     });
   }
@@ -71,22 +78,38 @@ export class Line {
     line.url = `http://127.0.0.1:${line.port}`;
     line.config = path.join(line.folder, "penstock.yaml");
     mkdirSync(path.join(line.folder, "schemas/clicks"), { recursive: true });
-    for (const key of ["token-key", "audit-key"]) writeFileSync(path.join(line.folder, key), randomBytes(48).toString("base64"), { mode: 0o600 });
+    for (const key of ["token-key", "audit-key"])
+      writeFileSync(path.join(line.folder, key), randomBytes(48).toString("base64"), { mode: 0o600 });
     line.writeTable(399);
     writeFileSync(line.config, line.settings());
     await line.query(`CREATE DATABASE ${line.database}`);
     await line.call("schema", "create");
     await line.publish(10, 7);
-    line.run = new Process("run", process.env.PENSTOCK, ["--config", line.config, "--log", "info", "run"], path.join(line.folder, "run.log"));
+    line.run = new Process(
+      "run",
+      process.env.PENSTOCK,
+      ["--config", line.config, "--log", "info", "run"],
+      path.join(line.folder, "run.log"),
+    );
     line.admin = line.startAdmin();
-    await Promise.all([line.run.ready(`http://127.0.0.1:${line.runTelemetry}/ready`), line.admin.ready(`http://127.0.0.1:${line.adminTelemetry}/ready`)]);
+    await Promise.all([
+      line.run.ready(`http://127.0.0.1:${line.runTelemetry}/ready`),
+      line.admin.ready(`http://127.0.0.1:${line.adminTelemetry}/ready`),
+    ]);
     return line;
   }
 
   settings() {
     const json = {
       kafka: { brokers: process.env.PENSTOCK_TEST_KAFKA.split(","), group: this.database },
-      clickhouse: { endpoints: [this.clickhouse], database: this.database, user: "penstock", password: "penstock", insert_timeout: "3s", retry: { deadline: "3s" } },
+      clickhouse: {
+        endpoints: [this.clickhouse],
+        database: this.database,
+        user: "penstock",
+        password: "penstock",
+        insert_timeout: "3s",
+        retry: { deadline: "3s" },
+      },
       tables: { path: path.join(this.folder, "schemas") },
       batch: { age_max: "200ms" },
       reload: { interval: "500ms" },
@@ -96,7 +119,11 @@ export class Line {
       admin: {
         listen: `127.0.0.1:${this.port}`,
         access: { key_file: path.join(this.folder, "token-key"), failures_max: 1000 },
-        audit: { file: path.join(this.folder, "trail"), key_file: path.join(this.folder, "audit-key"), checkpoint_file: path.join(this.folder, "points") },
+        audit: {
+          file: path.join(this.folder, "trail"),
+          key_file: path.join(this.folder, "audit-key"),
+          checkpoint_file: path.join(this.folder, "points"),
+        },
         console: { lines: [`http://127.0.0.1:${this.runTelemetry}`], name: "checks" },
       },
     };
@@ -112,7 +139,12 @@ export class Line {
 
   startAdmin() {
     const listen = `telemetry.listen=127.0.0.1:${this.adminTelemetry}`;
-    return new Process("admin", process.env.PENSTOCK, ["--config", this.config, "--log", "info", "admin", "--set", listen], path.join(this.folder, "admin.log"));
+    return new Process(
+      "admin",
+      process.env.PENSTOCK,
+      ["--config", this.config, "--log", "info", "admin", "--set", listen],
+      path.join(this.folder, "admin.log"),
+    );
   }
 
   async restartAdmin(between) {
@@ -126,6 +158,9 @@ export class Line {
     return (await run(process.env.PENSTOCK, ["--config", this.config, "--log", "off", ...args])).stdout.trim();
   }
 
+  /** The lines of the audit trail. */
+  trail = () => readFileSync(path.join(this.folder, "trail"), "utf8").split("\n");
+
   token(role) {
     return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role);
   }
@@ -136,11 +171,20 @@ export class Line {
 
   /** Publishes on and on, until it is ended. */
   stream(rate) {
-    return new Process("generate", process.env.PENSTOCK, ["--config", this.config, "--log", "off", "generate", "clicks", "--count", "1000000", "--rate", String(rate)], path.join(this.folder, "generate.log"));
+    return new Process(
+      "generate",
+      process.env.PENSTOCK,
+      ["--config", this.config, "--log", "off", "generate", "clicks", "--count", "1000000", "--rate", String(rate)],
+      path.join(this.folder, "generate.log"),
+    );
   }
 
   async query(sql) {
-    const answer = await fetch(`${this.clickhouse}/?wait_end_of_query=1`, { method: "POST", body: sql, headers: { "X-ClickHouse-User": "penstock", "X-ClickHouse-Key": "penstock" } });
+    const answer = await fetch(`${this.clickhouse}/?wait_end_of_query=1`, {
+      method: "POST",
+      body: sql,
+      headers: { "X-ClickHouse-User": "penstock", "X-ClickHouse-Key": "penstock" },
+    });
     if (!answer.ok) throw new Error(await answer.text());
     return (await answer.text()).trim();
   }
@@ -150,11 +194,20 @@ export class Line {
   /** The sum of what the line counts under a name, with a label. */
   async metric(name, label) {
     const text = await fetch(`http://127.0.0.1:${this.runTelemetry}/metrics`).then((answer) => answer.text());
-    return text.split("\n").filter((row) => row.startsWith(`${name}{`) && row.includes(label)).reduce((sum, row) => sum + Number(row.slice(row.lastIndexOf(" "))), 0);
+    return text
+      .split("\n")
+      .filter((row) => row.startsWith(`${name}{`) && row.includes(label))
+      .reduce((sum, row) => sum + Number(row.slice(row.lastIndexOf(" "))), 0);
   }
 
   server(command, ...rest) {
-    return run(process.env.PENSTOCK_TEST_DEV, [command, "--name", process.env.PENSTOCK_TEST_SET, ...rest, "clickhouse-1"]);
+    return run(process.env.PENSTOCK_TEST_DEV, [
+      command,
+      "--name",
+      process.env.PENSTOCK_TEST_SET,
+      ...rest,
+      "clickhouse-1",
+    ]);
   }
 
   async stop() {

@@ -33,7 +33,11 @@ export async function shots(browser, fixture) {
     }
     const file = path.join(FOLDER, `${name}.png`);
     await page.screenshot({ path: file, animations: "disabled" });
-    execFileSync("pngquant", ["--force", "--skip-if-larger", "--output", file, "--quality", "70-95", "--strip", "128", "--", file], { stdio: "inherit" });
+    execFileSync(
+      "pngquant",
+      ["--force", "--skip-if-larger", "--output", file, "--quality", "70-95", "--strip", "128", "--", file],
+      { stdio: "inherit" },
+    );
     const { size } = statSync(file);
     must(size < BYTES_MAX, `${name} has ${size} bytes`);
     console.log(`${name}.png ${(size / 1000).toFixed(0)} kB`);

@@ -1,6 +1,6 @@
 // The page against made-up states: every verdict, both themes, narrow screens, keys, what is stale, what may not be done.
 
-import { accessible, level, must, open, overflow, signIn, tabTo, until } from "./harness.mjs";
+import { accessible, level, must, open, overflow, signIn, tabTo, until, widest } from "./harness.mjs";
 
 const LEVELS = ["healthy", "attention", "paused", "failing", "unknown"];
 
@@ -15,21 +15,27 @@ export async function states(checks, browser, fixture) {
 async function looks(checks, browser, fixture) {
   const shapes = new Set();
   for (const state of LEVELS) {
-    await checks.check(`${state}: the verdict stands first, in a word and a shape; axe finds nothing serious in light and dark; 360 px are enough`, async () => {
-      fixture.set({ state });
-      const { page, close } = await open(browser, fixture.url);
-      await signIn(page, "operator");
-      await until(`the verdict is ${state}`, async () => (await level(page)) === state);
-      must((await page.locator("main > *").first().getAttribute("id")) === "verdict", "something stands before the verdict");
-      must((await page.locator("#verdict").innerText()).toLowerCase().includes(state), `${state} is not said`);
-      shapes.add(await page.locator("#verdict .icon path").getAttribute("d"));
-      await accessible(page, `${state}, light`);
-      await page.emulateMedia({ colorScheme: "dark" });
-      await page.setViewportSize({ width: 360, height: 740 });
-      await accessible(page, `${state}, dark, 360 px`);
-      must((await overflow(page)) <= 0, `360 px: it is ${await overflow(page)} px too wide`);
-      await close();
-    });
+    await checks.check(
+      `${state}: the verdict stands first, in a word and a shape; axe finds nothing serious in light and dark; 360 px are enough`,
+      async () => {
+        fixture.set({ state });
+        const { page, close } = await open(browser, fixture.url);
+        await signIn(page, "operator");
+        await until(`the verdict is ${state}`, async () => (await level(page)) === state);
+        must(
+          (await page.locator("main > *").first().getAttribute("id")) === "verdict",
+          "something stands before the verdict",
+        );
+        must((await page.locator("#verdict").innerText()).toLowerCase().includes(state), `${state} is not said`);
+        shapes.add(await page.locator("#verdict .icon path").getAttribute("d"));
+        await accessible(page, `${state}, light`);
+        await page.emulateMedia({ colorScheme: "dark" });
+        await page.setViewportSize({ width: 360, height: 740 });
+        await accessible(page, `${state}, dark, 360 px`);
+        must((await overflow(page)) <= 0, `360 px: it is ${await overflow(page)} px too wide: ${await widest(page)}`);
+        await close();
+      },
+    );
   }
   await checks.check("colour is not the only signal: five levels have five shapes", async () => {
     must(checks.only || shapes.size === LEVELS.length, `${shapes.size} shapes`);
@@ -76,25 +82,31 @@ async function connection(checks, browser, fixture) {
     must(Math.max(...times) < 2000, `it took ${Math.max(...times)} ms`);
     await close();
   });
-  await checks.check("silence: what is seen is marked with its age, tried again, and fresh again without a reload", async () => {
-    fixture.set({ state: "healthy", isSilent: false });
-    const { page, close } = await open(browser, fixture.url);
-    await signIn(page, "operator");
-    fixture.set({ isSilent: true });
-    await page.getByText(/^What you see is \d+\ss old/).waitFor();
-    must(await page.locator("body.stale").count(), "it does not look old");
-    await accessible(page, "stale");
-    await page.getByText(/As it was at .* ago/).waitFor();
-    fixture.set({ isSilent: false });
-    await page.locator("body:not(.stale)").waitFor();
-    await close();
-  });
+  await checks.check(
+    "silence: what is seen is marked with its age, tried again, and fresh again without a reload",
+    async () => {
+      fixture.set({ state: "healthy", isSilent: false });
+      const { page, close } = await open(browser, fixture.url);
+      await signIn(page, "operator");
+      fixture.set({ isSilent: true });
+      await page.getByText(/^What you see is \d+\ss old/).waitFor();
+      must(await page.locator("body.stale").count(), "it does not look old");
+      await accessible(page, "stale");
+      await page.getByText(/As it was at .* ago/).waitFor();
+      fixture.set({ isSilent: false });
+      await page.locator("body:not(.stale)").waitFor();
+      await close();
+    },
+  );
   await checks.check("the server goes away and comes back", async () => {
     const { page, close } = await open(browser, fixture.url);
     await signIn(page, "operator");
     fixture.set({ isDown: true });
     await page.getByText(/^Reconnecting/).waitFor();
-    await until("buttons wait", async () => (await page.getByRole("button", { name: "Back up now" }).getAttribute("title")) === "not connected");
+    await until(
+      "buttons wait",
+      async () => (await page.getByRole("button", { name: "Back up now" }).getAttribute("title")) === "not connected",
+    );
     fixture.set({ isDown: false });
     await page.getByText("Live", { exact: true }).waitFor();
     await close();
@@ -103,9 +115,22 @@ async function connection(checks, browser, fixture) {
     const { page, close } = await open(browser, fixture.url);
     await page.locator("#token").fill("ended");
     await page.keyboard.press("Enter");
-    await page.getByRole("main").getByText(/You were signed out: .* it has ended/).waitFor();
+    await page
+      .getByRole("main")
+      .getByText(/You were signed out: .* it has ended/)
+      .waitFor();
     must((await page.locator("#verdict").count()) === 0, "the verdict is still there");
     must((await page.evaluate(() => sessionStorage.length)) === 0, "the token is still there");
+    await close();
+  });
+  await checks.check("too many streams: the page says so, and comes in once there is room", async () => {
+    fixture.set({ isBusy: true });
+    const { page, close } = await open(browser, fixture.url);
+    await page.locator("#token").fill("operator");
+    await page.keyboard.press("Enter");
+    await page.getByText(/No state has come yet: too many streams are open; close some/).waitFor();
+    fixture.set({ isBusy: false });
+    await page.locator("#verdict").waitFor();
     await close();
   });
   await checks.check("without JavaScript the page says what to do", async () => {
@@ -133,32 +158,50 @@ function drawn(count) {
 }
 
 async function hands(checks, browser, fixture) {
-  await checks.check("200 partitions at 1 Hz: below 16 ms a frame, focus and scroll stay, rows do not move under them", async () => {
-    fixture.set({ state: "many" });
-    const { page, close } = await open(browser, fixture.url);
-    await signIn(page, "operator");
-    await until("200 rows", async () => (await page.locator("#partitions tbody tr").count()) === 200);
-    await page.keyboard.press("4");
-    await tabTo(page, "a row", () => document.activeElement.matches("#partitions tbody tr"));
-    for (let n = 0; n < 30; n += 1) await page.keyboard.press("ArrowDown");
-    const before = await page.evaluate(() => [document.activeElement.cells[0].innerText, document.activeElement.cells[1].innerText, document.activeElement.rowIndex, document.querySelector("#partitions .scroll").scrollTop]);
-    const session = await page.context().newCDPSession(page);
-    await session.send("Performance.enable");
-    const metrics = async () => Object.fromEntries((await session.send("Performance.getMetrics")).metrics.map((one) => [one.name, one.value]));
-    const first = await metrics();
-    const draws = await page.evaluate(drawn, 8);
-    const last = await metrics();
-    const spent = (name) => last[name] - first[name];
-    draws.sort((a, b) => a - b);
-    // Durations are of the clock, and other processes have their share of it; the thread's own time says how large that is.
-    const clock = ((spent("ScriptDuration") + spent("LayoutDuration") + spent("RecalcStyleDuration")) * 1000) / draws.length;
-    const each = (clock * spent("ThreadTime")) / spent("TaskDuration");
-    checks.figure("200 partitions", `draw ${draws[4].toFixed(1)} ms median, ${draws.at(-1).toFixed(1)} ms at most; script, style and layout of an update ${each.toFixed(1)} ms of the processor, ${clock.toFixed(1)} ms by the clock`);
-    const after = await page.evaluate(() => [document.activeElement.cells[0].innerText, document.activeElement.cells[1].innerText, document.activeElement.rowIndex, document.querySelector("#partitions .scroll").scrollTop]);
-    must(String(before) === String(after), `the focus was on ${before} and is on ${after}`);
-    must(each < 16, `${each.toFixed(1)} ms an update`);
-    await close();
-  });
+  await checks.check(
+    "200 partitions at 1 Hz: below 16 ms a frame, focus and scroll stay, rows do not move under them",
+    async () => {
+      fixture.set({ state: "many" });
+      const { page, close } = await open(browser, fixture.url);
+      await signIn(page, "operator");
+      await until("200 rows", async () => (await page.locator("#partitions tbody tr").count()) === 200);
+      await page.keyboard.press("4");
+      await tabTo(page, "a row", () => document.activeElement.matches("#partitions tbody tr"));
+      for (let n = 0; n < 30; n += 1) await page.keyboard.press("ArrowDown");
+      const before = await page.evaluate(() => [
+        document.activeElement.cells[0].innerText,
+        document.activeElement.cells[1].innerText,
+        document.activeElement.rowIndex,
+        document.querySelector("#partitions .scroll").scrollTop,
+      ]);
+      const session = await page.context().newCDPSession(page);
+      await session.send("Performance.enable");
+      const metrics = async () =>
+        Object.fromEntries((await session.send("Performance.getMetrics")).metrics.map((one) => [one.name, one.value]));
+      const first = await metrics();
+      const draws = await page.evaluate(drawn, 8);
+      const last = await metrics();
+      const spent = (name) => last[name] - first[name];
+      draws.sort((a, b) => a - b);
+      // Durations are of the clock, and other processes have their share of it; the thread's own time says how large that is.
+      const clock =
+        ((spent("ScriptDuration") + spent("LayoutDuration") + spent("RecalcStyleDuration")) * 1000) / draws.length;
+      const each = (clock * spent("ThreadTime")) / spent("TaskDuration");
+      checks.figure(
+        "200 partitions",
+        `draw ${draws[4].toFixed(1)} ms median, ${draws.at(-1).toFixed(1)} ms at most; script, style and layout of an update ${each.toFixed(1)} ms of the processor, ${clock.toFixed(1)} ms by the clock`,
+      );
+      const after = await page.evaluate(() => [
+        document.activeElement.cells[0].innerText,
+        document.activeElement.cells[1].innerText,
+        document.activeElement.rowIndex,
+        document.querySelector("#partitions .scroll").scrollTop,
+      ]);
+      must(String(before) === String(after), `the focus was on ${before} and is on ${after}`);
+      must(each < 16, `${each.toFixed(1)} ms an update`);
+      await close();
+    },
+  );
   await checks.check("keys: sections, help, Esc and the focus that comes back, filter, theme, skip link", async () => {
     fixture.set({ state: "healthy" });
     const { page, close } = await open(browser, fixture.url);
@@ -171,7 +214,9 @@ async function hands(checks, browser, fixture) {
     must(await page.evaluate(() => document.activeElement.id === "dead-letters"), "the focus did not come back");
     await page.keyboard.press("/");
     await page.keyboard.type("orders");
-    await until("only orders", async () => (await page.locator("#partitions tbody th").allInnerTexts()).every((name) => name === "orders"));
+    await until("only orders", async () =>
+      (await page.locator("#partitions tbody th").allInnerTexts()).every((name) => name === "orders"),
+    );
     await page.keyboard.press("Escape");
     await page.keyboard.press("Shift+Tab");
     await page.keyboard.press("t");
@@ -182,7 +227,10 @@ async function hands(checks, browser, fixture) {
     await page.goto(`${fixture.url}/console/`);
     await page.locator("#verdict").waitFor();
     await page.keyboard.press("Tab");
-    must(await page.evaluate(() => document.activeElement.classList.contains("skip")), "the first stop is not the skip link");
+    must(
+      await page.evaluate(() => document.activeElement.classList.contains("skip")),
+      "the first stop is not the skip link",
+    );
     await page.keyboard.press("Enter");
     must(await page.evaluate(() => document.activeElement.id === "main"), "the skip link leads nowhere");
     await close();
@@ -192,13 +240,17 @@ async function hands(checks, browser, fixture) {
     await signIn(page, "operator");
     await page.evaluate(() => document.activeElement.blur());
     const seen = new Set();
-    const step = () => page.evaluate(() => document.activeElement?.closest("section, header, nav, footer")?.id || document.activeElement?.tagName);
+    const step = () =>
+      page.evaluate(
+        () => document.activeElement?.closest("section, header, nav, footer")?.id || document.activeElement?.tagName,
+      );
     for (let presses = 0; presses < 80; presses += 1) {
       await page.keyboard.press("Tab");
       seen.add(await step());
       if (seen.has("timeline")) break;
     }
-    for (const id of ["totals", "partitions", "tables", "pods", "dead-letters", "jobs", "backups", "timeline"]) must(seen.has(id), `Tab passes ${id} by: ${[...seen]}`);
+    for (const id of ["totals", "partitions", "tables", "pods", "dead-letters", "jobs", "backups", "timeline"])
+      must(seen.has(id), `Tab passes ${id} by: ${[...seen]}`);
     await close();
   });
   await checks.check("a number is copied as curl, and the token stays a variable", async () => {
@@ -208,7 +260,10 @@ async function hands(checks, browser, fixture) {
     await page.locator(".tile .figure").first().click();
     await page.locator("#toast").waitFor();
     const copied = await page.evaluate(() => navigator.clipboard.readText());
-    must(copied.includes("$TOKEN") && !copied.includes("operator") && copied.includes(".totals.in_records_per_s"), copied);
+    must(
+      copied.includes("$TOKEN") && !copied.includes("operator") && copied.includes(".totals.in_records_per_s"),
+      copied,
+    );
     await close();
   });
 }
@@ -224,7 +279,10 @@ async function work(checks, browser, fixture) {
     await page.getByRole("button", { name: "Count by what is wrong" }).click();
     const replay = page.getByRole("button", { name: /^Replay clicks/ });
     await replay.waitFor();
-    must((await replay.getAttribute("title")) === "needs the permission dead_letter_replay; you are viewer", "no reason is given");
+    must(
+      (await replay.getAttribute("title")) === "needs the permission dead_letter_replay; you are viewer",
+      "no reason is given",
+    );
     await replay.focus();
     await page.keyboard.press("Enter");
     must((await page.locator("dialog").count()) === 0, "a dialog opened");
@@ -236,7 +294,9 @@ async function work(checks, browser, fixture) {
     const { page, close } = await open(browser, fixture.url);
     await signIn(page, "admin");
     await page.getByText(/^Read-only: this console/).waitFor();
-    await until("it says so", async () => (await page.getByRole("button", { name: "Back up now" }).getAttribute("title"))?.includes("read-only"));
+    await until("it says so", async () =>
+      (await page.getByRole("button", { name: "Back up now" }).getAttribute("title"))?.includes("read-only"),
+    );
     await close();
   });
   await checks.check("a problem leads to its letters; values need a reason and stay text", async () => {
@@ -255,7 +315,10 @@ async function work(checks, browser, fixture) {
     await page.keyboard.press("Enter");
     await page.getByText("onerror=alert(1)").first().waitFor();
     must((await page.locator(".letters img").count()) === 0, "a value became a part of the page");
-    must(fixture.requests.some((one) => one.url.includes("why=ticket+4711")), "the reason was not sent");
+    must(
+      fixture.requests.some((one) => one.url.includes("why=ticket+4711")),
+      "the reason was not sent",
+    );
     await close();
   });
   await checks.check("purge: what goes is shown, the topic is typed, once", async () => {
@@ -284,7 +347,10 @@ async function work(checks, browser, fixture) {
     await page.getByLabel("Policy").selectOption("hourly");
     await page.getByRole("button", { name: "Back up now" }).click();
     await page.locator("#backups").getByText("Done.", { exact: true }).waitFor();
-    must(fixture.requests.some((one) => one.url === "/v1/backups" && one.body === '{"policy":"hourly"}'), "another policy was sent");
+    must(
+      fixture.requests.some((one) => one.url === "/v1/backups" && one.body === '{"policy":"hourly"}'),
+      "another policy was sent",
+    );
     await close();
   });
 }

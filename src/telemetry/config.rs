@@ -14,7 +14,7 @@ use crate::units::{Secret, Span};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address of `/metrics`, `/health` and `/ready`, as `host:port`; port 0 takes a free one.
+    /// Address of `/metrics`, `/health`, `/ready` and `/v1/summary`, as `host:port`; port 0 takes a free one.
     pub listen: String,
     /// Time without a turn of the consumer loop after which `/health` answers 503.
     pub stalled_after: Span,

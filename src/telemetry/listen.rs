@@ -123,6 +123,26 @@ impl AsyncWrite for Connection {
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_only_takes_a_stream_in_is_kept_until_the_end_of_its_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = Connection::new(stream, None, Duration::from_secs(10));
+        for _ in 0..30 {
+            tokio::time::advance(Duration::from_secs(9)).await;
+            tokio::io::AsyncWriteExt::write_all(&mut connection, b"event").await.unwrap();
+        }
+        // Ten seconds after the last write it would be cut off, and at its end it is.
+        let mut byte = [0; 1];
+        let begun = Instant::now();
+        let error = tokio::io::AsyncReadExt::read(&mut connection, &mut byte).await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
+        tokio::time::advance(LIFE_MAX).await;
+        let error = tokio::io::AsyncReadExt::read(&mut connection, &mut byte).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
     #[tokio::test]
     async fn a_silent_peer_is_cut_off() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

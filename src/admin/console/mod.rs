@@ -177,8 +177,9 @@ impl Console {
         if !is_fresh {
             // An old one would be taken for the present.
             looks.mark_unchanged();
-            self.wake.notify_one();
         }
+        // From now on it is looked each second, and not after what is left of a longer pause.
+        self.wake.notify_one();
         Some(Listener { looks, ended: self.ended.clone(), _place: place })
     }
 }

@@ -102,9 +102,11 @@ fn the_stream_shows_what_the_line_does_within_two_seconds_of_it() {
     let busy = admin.ask("GET", "/v1/summary/stream", &viewer, &Value::Null);
     assert_eq!((busy.status, json_of(&busy)["type"].as_str()), (503, Some("urn:penstock:problem:busy")));
 
+    let published = Instant::now();
     scene.publish(500);
     let flows = |event: &Value| event["totals"]["in_records_per_s"].as_f64().is_some_and(|rate| 0.0 < rate);
-    let (_, produced) = stream.until("records come in", flows);
+    stream.until("records come in", flows);
+    let produced = published.elapsed();
     let written = |event: &Value| {
         event["tables"].as_array().unwrap().iter().any(|table| table["batch_rows"].as_f64() > Some(1.0))
     };

@@ -26,10 +26,19 @@ export async function ask(path, { method = "GET", body, key, signal } = {}) {
   if (key) headers["Idempotency-Key"] = key;
   let answer;
   try {
-    answer = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store" });
+    answer = await fetch(path, {
+      method,
+      headers,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, { detail: "the admin process cannot be reached", hint: "try again when the page is connected" });
+    throw new Refused(0, {
+      detail: "the admin process cannot be reached",
+      hint: "try again when the page is connected",
+    });
   }
   const text = await answer.text();
   let value = {};
@@ -109,7 +118,7 @@ export class Live {
         this.on.state("refused", error);
         return;
       }
-      if (error instanceof Refused) why = error.message;
+      if (error instanceof Refused) why = [error.message, error.hint].filter(Boolean).join("; ");
       else why = this.isSilent ? "nothing came for 6 s" : "the admin process cannot be reached";
     }
     if (round !== this.round) return;
@@ -134,7 +143,11 @@ export class Live {
     };
     heard();
     try {
-      const answer = await fetch("/v1/summary/stream", { headers: { ...header(), Accept: "text/event-stream" }, signal: this.abort.signal, cache: "no-store" });
+      const answer = await fetch("/v1/summary/stream", {
+        headers: { ...header(), Accept: "text/event-stream" },
+        signal: this.abort.signal,
+        cache: "no-store",
+      });
       if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => ({})));
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       const events = new Events();

@@ -1,5 +1,5 @@
-// The page as a whole: signing in, following the state, drawing it once a frame, keys, theme. Decides nothing: what may be
-// done is the server's to say, and each section draws itself.
+// The page as a whole: signing in, following the state, drawing it once a frame, keys, theme. Decides nothing: what
+// may be done is the server's to say, and each section draws itself.
 
 import { Live, ask, requestKey, token } from "./api.js";
 import { attribute, el, say, show, text } from "./dom.js";
@@ -41,17 +41,57 @@ let self = null;
 function build() {
   const top = verdict();
   const notices = by("notices");
-  const stale = el("p", { class: "notice warn", hidden: true }, el("span"), " ", el("button", { type: "button", text: "Try now", onclick: () => live.now() }));
-  const readOnly = el("p", { class: "notice", hidden: true, text: "Read-only: this console shows, and changes nothing (admin.console.read_only)." });
-  const expiry = el("p", { class: "notice warn", hidden: true }, el("span"), " ", el("button", { type: "button", text: "Renew the token", onclick: renew }));
+  const stale = el(
+    "p",
+    { class: "notice warn", hidden: true },
+    el("span"),
+    " ",
+    el("button", { type: "button", text: "Try now", onclick: () => live.now() }),
+  );
+  const readOnly = el("p", {
+    class: "notice",
+    hidden: true,
+    text: "Read-only: this console shows, and changes nothing (admin.console.read_only).",
+  });
+  const expiry = el(
+    "p",
+    { class: "notice warn", hidden: true },
+    el("span"),
+    " ",
+    el("button", { type: "button", text: "Renew the token", onclick: renew }),
+  );
   notices.replaceChildren(stale, expiry, readOnly);
   const bodies = new Map();
-  const nav = el("nav", { class: "places", "aria-label": "Sections" }, el("ul", {}, SECTIONS.map(([id, title], index) => el("li", {}, el("a", { href: `#${id}`, "aria-keyshortcuts": keyOf(index) }, el("kbd", { "aria-hidden": "true", text: keyOf(index) }), ` ${title}`)))));
+  const nav = el(
+    "nav",
+    { class: "places", "aria-label": "Sections" },
+    el(
+      "ul",
+      {},
+      SECTIONS.map(([id, title], index) =>
+        el(
+          "li",
+          {},
+          el(
+            "a",
+            { href: `#${id}`, "aria-keyshortcuts": keyOf(index) },
+            el("kbd", { "aria-hidden": "true", text: keyOf(index) }),
+            ` ${title}`,
+          ),
+        ),
+      ),
+    ),
+  );
   const panels = SECTIONS.map(([id, title, make, style]) => {
     const body = make();
     bodies.set(id, body);
     const heading = el("h2", { id: `${id}-title`, text: title });
-    return el("section", { id, class: `panel ${style}`, "aria-labelledby": `${id}-title`, tabindex: "-1" }, heading, body);
+    return el(
+      "section",
+      { id, class: `panel ${style}`, "aria-labelledby": `${id}-title`, tabindex: "-1" },
+      heading,
+      body,
+    );
   });
   main.replaceChildren(top, nav, el("div", { class: "panels" }, panels));
   view = { top, bodies, stale, readOnly, expiry };
@@ -78,7 +118,12 @@ function drawNow() {
   const roles = s.actor?.roles ?? [];
   text(by("actor"), s.actor ? `${s.actor.name}, ${roles.join(" + ") || "no role"}` : "");
   show(view.readOnly, Boolean(s.read_only));
-  setRights({ permissions: s.actor?.permissions ?? [], roles, readOnly: Boolean(s.read_only), isConnected: state.name === "live" });
+  setRights({
+    permissions: s.actor?.permissions ?? [],
+    roles,
+    readOnly: Boolean(s.read_only),
+    isConnected: state.name === "live",
+  });
   view.top.follow(s, now);
   for (const body of view.bodies.values()) body.follow(s, now);
   tick();
@@ -96,18 +141,25 @@ function tick() {
     off: "Not connected",
     connecting: last ? "Reconnecting …" : "Connecting …",
     live: isStale ? `Silent for ${span(Math.floor(age))}` : "Live",
-    waiting: state.detail ? `Reconnecting in ${span(Math.max(1, Math.ceil((state.detail.at - Date.now()) / 1000)))}` : "",
+    waiting: state.detail
+      ? `Reconnecting in ${span(Math.max(1, Math.ceil((state.detail.at - Date.now()) / 1000)))}`
+      : "",
     refused: "Signed out",
   };
   text(by("link-text"), words[state.name]);
   attribute(link, "data-state", isStale && state.name === "live" ? "waiting" : state.name);
   if (!view) return;
   show(view.stale, isStale);
-  if (isStale) text(view.stale.firstChild, `What you see is ${span(Math.floor(age))} old (${clock(last.summary.at)}): ${state.detail?.why ?? "nothing comes any more"}.`);
+  if (isStale)
+    text(
+      view.stale.firstChild,
+      `What you see is ${span(Math.floor(age))} old (${clock(last.summary.at)}): ${state.detail?.why ?? "nothing comes any more"}.`,
+    );
   view.top.age(isStale ? age : null, last?.summary.at);
   const left = self?.ends ? (millis(self.ends) - Date.now()) / 1000 : null;
   show(view.expiry, left !== null && left < EXPIRY_WARNING_S);
-  if (left !== null && left < EXPIRY_WARNING_S) text(view.expiry.firstChild, left > 0 ? `Your token ends in ${span(Math.floor(left))}.` : "Your token has ended.");
+  if (left !== null && left < EXPIRY_WARNING_S)
+    text(view.expiry.firstChild, left > 0 ? `Your token ends in ${span(Math.floor(left))}.` : "Your token has ended.");
   show(view.expiry.lastChild, Boolean(self?.own) && left > 0);
 }
 
@@ -124,8 +176,16 @@ const live = new Live({
   state(name, detail) {
     const before = state.name;
     state = { name, detail };
-    if (name === "refused") signOut(detail.status === 401 ? `You were signed out: ${detail.message}` : `Refused: ${detail.message}`, detail.hint);
+    if (name === "refused")
+      signOut(
+        detail.status === 401 ? `You were signed out: ${detail.message}` : `Refused: ${detail.message}`,
+        detail.hint,
+      );
     else if (name !== before) draw();
+    if (name === "waiting" && !last)
+      main.replaceChildren(
+        el("p", { class: "nothing", text: `No state has come yet: ${detail.why}. It is tried again by itself.` }),
+      );
     tick();
   },
 });
@@ -174,13 +234,39 @@ function signOut(why = "", hint = "") {
 }
 
 function signIn(why, hint) {
-  const input = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false", required: true, maxlength: "8192", "aria-describedby": "token-about" });
-  const form = el("form", { class: "sign-in" },
+  const input = el("input", {
+    type: "password",
+    id: "token",
+    autocomplete: "off",
+    spellcheck: "false",
+    required: true,
+    maxlength: "8192",
+    "aria-describedby": "token-about",
+  });
+  const form = el(
+    "form",
+    { class: "sign-in" },
     el("h1", { text: "Sign in" }),
     why && el("div", { class: "refusal" }, el("p", { text: why }), hint && el("p", { text: hint })),
-    el("p", { class: "field" }, el("label", { for: "token", text: "Token" }), input, el("small", { id: "token-about", class: "soft", text: "Paste what penstock token issue printed. It is kept until this tab is closed, and sent in a header only." })),
+    el(
+      "p",
+      { class: "field" },
+      el("label", { for: "token", text: "Token" }),
+      input,
+      el("small", {
+        id: "token-about",
+        class: "soft",
+        text: "Paste what penstock token issue printed. It is kept until this tab is closed, and sent in a header only.",
+      }),
+    ),
     el("p", { class: "row" }, el("button", { type: "submit", class: "main", text: "Sign in" })),
-    el("pre", { class: "soft", tabindex: "0", "aria-label": "How to make a token", text: "penstock token issue --subject you --role viewer" }));
+    el("pre", {
+      class: "soft",
+      tabindex: "0",
+      "aria-label": "How to make a token",
+      text: "penstock token issue --subject you --role viewer",
+    }),
+  );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const given = input.value.trim().replace(/^Bearer\s+/i, "");
@@ -214,7 +300,17 @@ function arrive() {
   if (location.hash.length > 1 && !location.hash.startsWith("#main")) go(location.hash);
 }
 
-const KEYS = [["0", "Verdict"], ...SECTIONS.map(([, title], index) => [keyOf(index), title]), ["/", "Filter partitions"], ["↑ ↓ Home End", "Move among rows"], ["Enter", "Open the row"], ["c", "Copy the row or number as curl"], ["t", "Theme"], ["?", "This list"], ["Esc", "Close"]];
+const KEYS = [
+  ["0", "Verdict"],
+  ...SECTIONS.map(([, title], index) => [keyOf(index), title]),
+  ["/", "Filter partitions"],
+  ["↑ ↓ Home End", "Move among rows"],
+  ["Enter", "Open the row"],
+  ["c", "Copy the row or number as curl"],
+  ["t", "Theme"],
+  ["?", "This list"],
+  ["Esc", "Close"],
+];
 
 function help() {
   dialog("Keys", (content) => {
@@ -222,7 +318,11 @@ function help() {
     single.checked = keysAreOn();
     single.addEventListener("change", () => localStorage.setItem("penstock-keys", single.checked ? "on" : "off"));
     content.append(
-      el("dl", { class: "facts keys" }, KEYS.flatMap(([key, what]) => [el("dt", {}, el("kbd", { text: key })), el("dd", { text: what })])),
+      el(
+        "dl",
+        { class: "facts keys" },
+        KEYS.flatMap(([key, what]) => [el("dt", {}, el("kbd", { text: key })), el("dd", { text: what })]),
+      ),
       el("p", {}, single, " ", el("label", { for: "single-keys", text: "Single keys are shortcuts" })),
     );
   });
@@ -237,7 +337,7 @@ document.addEventListener("keydown", (event) => {
   const index = event.key === "e" ? 9 : Number.parseInt(event.key, 10) - 1;
   const acts = {
     "?": help,
-    "0": () => view && go("#verdict"),
+    0: () => view && go("#verdict"),
     "/": () => by("partition-filter")?.focus(),
     t: turnTheme,
     c: () => copyCurl(document.activeElement),

@@ -67,7 +67,7 @@ export function keyed(parent, items, keyOf, make, hold = false) {
   const wanted = new Map(items.map((item) => [keyOf(item), item]));
   for (const [key, row] of rows) {
     if (wanted.has(key)) continue;
-    const next = row.contains(document.activeElement) ? row.nextElementSibling ?? row.previousElementSibling : null;
+    const next = row.contains(document.activeElement) ? (row.nextElementSibling ?? row.previousElementSibling) : null;
     row.remove();
     rows.delete(key);
     next?.focus?.({ preventScroll: true });
@@ -128,7 +128,9 @@ export function roving(body, enter) {
     if (!row.matches?.("[data-row]") || event.ctrlKey || event.metaKey || event.altKey) return;
     const all = [...body.querySelectorAll("[data-row]")];
     const at = all.indexOf(row);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1, PageDown: at + 10, PageUp: at - 10 }[event.key];
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1, PageDown: at + 10, PageUp: at - 10 }[
+      event.key
+    ];
     if (to !== undefined) {
       all[Math.max(0, Math.min(all.length - 1, to))]?.focus();
       event.preventDefault();

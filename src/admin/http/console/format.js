@@ -9,7 +9,16 @@ function scaled(value, step, units) {
     value /= step;
     unit += 1;
   }
-  const digits = unit === 0 ? (Number.isInteger(value) || Math.abs(value) >= 10 ? 0 : 1) : Math.abs(value) < 10 ? 2 : Math.abs(value) < 100 ? 1 : 0;
+  const digits =
+    unit === 0
+      ? Number.isInteger(value) || Math.abs(value) >= 10
+        ? 0
+        : 1
+      : Math.abs(value) < 10
+        ? 2
+        : Math.abs(value) < 100
+          ? 1
+          : 0;
   return [value.toFixed(digits), units[unit]];
 }
 
@@ -24,7 +33,11 @@ export function rate(value) {
 
 /** 1234567 as "1 234 567", with narrow spaces that do not break. */
 export function whole(value) {
-  return known(value) ? Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f") : NONE;
+  return known(value)
+    ? Math.round(value)
+        .toString()
+        .replace(/\B(?=(\d{3})+$)/g, "\u202f")
+    : NONE;
 }
 
 export function bytes(value) {
@@ -35,7 +48,9 @@ export function share(ratio, digits = 0) {
   if (!known(ratio)) return NONE;
   const text = (ratio * 100).toFixed(digits);
   // What is not quite whole must not look whole.
-  return ratio < 1 && Number(text) === 100 ? `${(Math.floor(ratio * 10000) / 100).toFixed(2)}\u00a0%` : `${text}\u00a0%`;
+  return ratio < 1 && Number(text) === 100
+    ? `${(Math.floor(ratio * 10000) / 100).toFixed(2)}\u00a0%`
+    : `${text}\u00a0%`;
 }
 
 /** A time span as people say it: "0.40 s", "88 s", "4 min", "2 h 10 min", "3 d". */
@@ -85,7 +100,9 @@ export function clock(text, now = Date.now()) {
   const [year, month, day, hour, minute, second] = parts(at);
   const time = `${two(hour)}:${two(minute)}:${two(second)}`;
   const today = parts(now);
-  return today[0] === year && today[1] === month && today[2] === day ? time : `${year}-${two(month)}-${two(day)} ${time}`;
+  return today[0] === year && today[1] === month && today[2] === day
+    ? time
+    : `${year}-${two(month)}-${two(day)} ${time}`;
 }
 
 export const ago = (text, now) => {

@@ -36,7 +36,7 @@ struct File {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static FILES: [File; 11] = [
+static FILES: [File; 12] = [
     File { path: HOME, kind: "text/html; charset=utf-8", text: include_str!("index.html") },
     File { path: "/console/app.css", kind: "text/css; charset=utf-8", text: include_str!("app.css") },
     File { path: "/console/api.js", kind: SCRIPT, text: include_str!("api.js") },
@@ -45,6 +45,7 @@ static FILES: [File; 11] = [
     File { path: "/console/format.js", kind: SCRIPT, text: include_str!("format.js") },
     File { path: "/console/letters.js", kind: SCRIPT, text: include_str!("letters.js") },
     File { path: "/console/overview.js", kind: SCRIPT, text: include_str!("overview.js") },
+    File { path: "/console/replay.js", kind: SCRIPT, text: include_str!("replay.js") },
     File { path: "/console/tables.js", kind: SCRIPT, text: include_str!("tables.js") },
     File { path: "/console/ui.js", kind: SCRIPT, text: include_str!("ui.js") },
     File { path: "/console/works.js", kind: SCRIPT, text: include_str!("works.js") },

@@ -15,7 +15,12 @@ const LEVELS = {
 };
 const SEVERITIES = { critical: "failing", warning: "attention", info: "unknown" };
 
-const icon = () => svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { "stroke-width": "2.6", fill: "none" }));
+const icon = () =>
+  svg(
+    "svg",
+    { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" },
+    svg("path", { "stroke-width": "2.6", fill: "none" }),
+  );
 const draw = (node, level) => attribute(node.firstElementChild, "d", (LEVELS[level] ?? LEVELS.unknown)[1]);
 
 /** Only addresses of the web, and places of this page: a link never runs anything. */
@@ -30,7 +35,8 @@ function runbook(node, name, base) {
   node.__key = key;
   node.replaceChildren();
   if (!name) return;
-  if (address) node.append(el("a", { href: address, target: "_blank", rel: "noopener noreferrer", text: `Runbook ${name}` }));
+  if (address)
+    node.append(el("a", { href: address, target: "_blank", rel: "noopener noreferrer", text: `Runbook ${name}` }));
   else node.append("Runbook ", el("code", { text: `docs/runbooks/${name}.md` }));
 }
 
@@ -43,7 +49,12 @@ export function verdict() {
   const since = el("p", { class: "since soft" });
   const todo = el("p", { class: "todo" });
   const book = el("p", { class: "book" });
-  const node = el("section", { id: "verdict", class: "verdict", "aria-labelledby": "verdict-sentence", tabindex: "-1" }, mark, el("div", {}, stale, level, sentence, since, todo, book));
+  const node = el(
+    "section",
+    { id: "verdict", class: "verdict", "aria-labelledby": "verdict-sentence", tabindex: "-1" },
+    mark,
+    el("div", {}, stale, level, sentence, since, todo, book),
+  );
   let said = { level: null, at: 0 };
   node.follow = (s, now) => {
     const v = s.verdict ?? { level: "unknown", sentence: "Unknown: the admin process tells no verdict" };
@@ -92,7 +103,12 @@ export function problems(open) {
       event.preventDefault();
       open(target);
     });
-    const row = el("li", { "data-row": "", tabindex: "-1" }, mark, el("div", {}, el("p", {}, word, " ", sentence, " ", since), todo, el("p", { class: "links" }, go, " ", book)));
+    const row = el(
+      "li",
+      { "data-row": "", tabindex: "-1" },
+      mark,
+      el("div", {}, el("p", {}, word, " ", sentence, " ", since), todo, el("p", { class: "links" }, go, " ", book)),
+    );
     copies(row, `.problems[] | select(.id == ${JSON.stringify(problem.id)})`);
     row.follow = (p, now = row.now) => {
       attribute(row, "data-level", SEVERITIES[p.severity] ?? "unknown");
@@ -104,7 +120,8 @@ export function problems(open) {
       show(todo, Boolean(p.what_to_do));
       runbook(book, p.runbook, list.base);
       const outside = safe(p.link);
-      const inside = typeof p.link === "string" && /^#?[a-z-]+(\?[^#]*)?$/.test(p.link) ? `#${p.link.replace(/^#/, "")}` : null;
+      const inside =
+        typeof p.link === "string" && /^#?[a-z-]+(\?[^#]*)?$/.test(p.link) ? `#${p.link.replace(/^#/, "")}` : null;
       attribute(go, "href", outside ?? inside);
       text(go, outside ? "More" : `Open ${(inside ?? "").slice(1).split("?")[0].replaceAll("-", " ")}`);
       show(go, Boolean(outside ?? inside));
@@ -129,7 +146,13 @@ const TILES = [
   ["Out", "out_rows_per_s", rate, "out", () => "rows"],
   ["End to end, p99", "e2e_p99_s", span, "p99_s", () => "publish to queryable"],
   ["Worst lag", "lag_s", span, "lag_s", (s) => `${whole(s.totals.lag_records)} records`],
-  ["Dead letters", "dead_letters_per_min", (value) => (typeof value === "number" ? `${count(value)}/min` : "–"), null, (s) => `${whole(s.totals.dead_letters_total)} in all`],
+  [
+    "Dead letters",
+    "dead_letters_per_min",
+    (value) => (typeof value === "number" ? `${count(value)}/min` : "–"),
+    null,
+    (s) => `${whole(s.totals.dead_letters_total)} in all`,
+  ],
   ["Fresh", "freshness_good_ratio", (value) => share(value, 1), null, () => "of the last 15 minutes"],
   ["Lost", "lost_records", whole, null, () => "records"],
 ];
@@ -138,7 +161,10 @@ const TILES = [
 export function totals() {
   const node = el("div", { class: "tiles" });
   const parts = TILES.map(([title, key, format, series, beside], index) => {
-    const number = copies(el("button", { type: "button", class: "figure", "data-row": "", tabindex: index === 0 ? "0" : "-1" }), `.totals.${key}`);
+    const number = copies(
+      el("button", { type: "button", class: "figure", "data-row": "", tabindex: index === 0 ? "0" : "-1" }),
+      `.totals.${key}`,
+    );
     const value = el("span", { class: "value" });
     number.append(el("span", { class: "label", text: title }), value);
     const line = series && spark(title);
@@ -150,7 +176,10 @@ export function totals() {
       text(value, format(known));
       text(side, s.totals ? beside(s) : "");
       attribute(tile, "data-bad", (key === "lost_records" && known > 0) || null);
-      line?.follow((s.history ?? []).map((point) => point[series]), format);
+      line?.follow(
+        (s.history ?? []).map((point) => point[series]),
+        format,
+      );
     };
   });
   roving(node);
@@ -162,7 +191,13 @@ export function totals() {
   return node;
 }
 
-const STAGES = { fetch: "takes from Kafka", decode: "checks and reads", batch: "collects", insert: "writes to ClickHouse", commit: "commits offsets" };
+const STAGES = {
+  fetch: "takes from Kafka",
+  decode: "checks and reads",
+  batch: "collects",
+  insert: "writes to ClickHouse",
+  commit: "commits offsets",
+};
 
 /** Where the time goes, and what is full. */
 export function flow() {
@@ -170,12 +205,24 @@ export function flow() {
   const memory = gauge("Memory");
   const gates = el("ul", { class: "gates" });
   const flushes = el("ul", { class: "flushes" });
-  const beside = el("div", { class: "beside-flow" }, memory, el("div", {}, el("h3", { text: "Endpoints" }), gates), el("div", {}, el("h3", { text: "What closes batches" }), flushes));
+  const beside = el(
+    "div",
+    { class: "beside-flow" },
+    memory,
+    el("div", {}, el("h3", { text: "Endpoints" }), gates),
+    el("div", {}, el("h3", { text: "What closes batches" }), flushes),
+  );
   const node = el("div", {}, stages, beside);
   const stage = (item) => {
     const [name, does, busy, mark] = ["name", "soft does", "busy", "mark"].map((kind) => el("span", { class: kind }));
     const bar = el("span", { class: "fill" });
-    const row = el("li", {}, el("span", { class: "top" }, name, busy), el("span", { class: "track", "aria-hidden": "true" }, bar), el("span", { class: "bottom" }, does, mark));
+    const row = el(
+      "li",
+      {},
+      el("span", { class: "top" }, name, busy),
+      el("span", { class: "track", "aria-hidden": "true" }, bar),
+      el("span", { class: "bottom" }, does, mark),
+    );
     copies(busy, `.flow.stages[] | select(.name == ${JSON.stringify(item.name)})`).classList.add("copy");
     row.follow = (now) => {
       text(name, now.name);
@@ -216,10 +263,19 @@ export function flow() {
 function gauge(title) {
   const value = copies(el("span", { class: "copy" }), ".flow.memory");
   const bar = el("span", { class: "fill" });
-  const node = el("div", { class: "gauge" }, el("h3", { text: title }), el("span", { class: "track", "aria-hidden": "true" }, bar), value);
+  const node = el(
+    "div",
+    { class: "gauge" },
+    el("h3", { text: title }),
+    el("span", { class: "track", "aria-hidden": "true" }, bar),
+    value,
+  );
   node.follow = (used, budget) => {
     const ratio = used / budget;
-    text(value, `${bytes(used)} of ${bytes(budget)}${Number.isFinite(ratio) ? `, ${share(ratio)}` : ""}${ratio > 0.9 ? ": nearly full" : ""}`);
+    text(
+      value,
+      `${bytes(used)} of ${bytes(budget)}${Number.isFinite(ratio) ? `, ${share(ratio)}` : ""}${ratio > 0.9 ? ": nearly full" : ""}`,
+    );
     attribute(node, "data-full", ratio > 0.9 || null);
     width(bar, ratio);
   };

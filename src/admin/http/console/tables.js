@@ -7,7 +7,14 @@ import { table } from "./ui.js";
 const quoted = (value) => JSON.stringify(value);
 
 export function partitions() {
-  const filter = el("input", { type: "search", id: "partition-filter", "aria-label": "Filter by topic or pod", placeholder: "topic or pod", autocomplete: "off", spellcheck: "false" });
+  const filter = el("input", {
+    type: "search",
+    id: "partition-filter",
+    "aria-label": "Filter by topic or pod",
+    placeholder: "topic or pod",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const shown = el("span", { class: "soft" });
   const grid = table({
     caption: "Partitions, the oldest lag first",
@@ -22,9 +29,18 @@ export function partitions() {
       { title: "Part.", num: true, of: (p) => String(p.partition), sort: (p) => p.partition },
       { title: "Behind", num: true, of: (p) => span(p.lag_s), sort: (p) => p.lag_s },
       { title: "Records", num: true, of: (p) => whole(p.lag_records), sort: (p) => p.lag_records },
-      { title: "Caught up in", num: true, of: (p) => (p.lag_records === 0 ? "now" : typeof p.catch_up_s === "number" ? span(p.catch_up_s) : "–"), sort: (p) => p.catch_up_s },
+      {
+        title: "Caught up in",
+        num: true,
+        of: (p) => (p.lag_records === 0 ? "now" : typeof p.catch_up_s === "number" ? span(p.catch_up_s) : "–"),
+        sort: (p) => p.catch_up_s,
+      },
       { title: "Pod", of: (p) => p.pod ?? "nobody", sort: (p) => p.pod, state: (p) => (p.pod ? null : "bad") },
-      { title: "Paused", of: (p) => (p.paused === true ? "paused" : p.paused || ""), state: (p) => (p.paused ? "warn" : null) },
+      {
+        title: "Paused",
+        of: (p) => (p.paused === true ? "paused" : p.paused || ""),
+        state: (p) => (p.paused ? "warn" : null),
+      },
     ],
   });
   const node = el("div", {}, el("p", { class: "filter" }, filter, shown), grid);
@@ -34,10 +50,17 @@ export function partitions() {
     last = s;
     const all = s.partitions ?? [];
     const wanted = filter.value.trim().toLowerCase();
-    const fitting = wanted ? all.filter((p) => `${p.topic}/${p.partition} ${p.pod ?? ""}`.toLowerCase().includes(wanted)) : all;
+    const fitting = wanted
+      ? all.filter((p) => `${p.topic}/${p.partition} ${p.pod ?? ""}`.toLowerCase().includes(wanted))
+      : all;
     grid.follow(fitting);
     const total = s.partitions_total ?? all.length;
-    text(shown, total > all.length ? `the ${all.length} with the oldest lag, of ${whole(total)}` : `${whole(fitting.length)} of ${whole(total)}`);
+    text(
+      shown,
+      total > all.length
+        ? `the ${all.length} with the oldest lag, of ${whole(total)}`
+        : `${whole(fitting.length)} of ${whole(total)}`,
+    );
   };
   return node;
 }
@@ -54,7 +77,13 @@ export function tablesOfClickHouse() {
       { title: "Rows", num: true, of: (t) => rate(t.rows_per_s), sort: (t) => t.rows_per_s },
       { title: "Batch", num: true, of: (t) => count(t.batch_rows), sort: (t) => t.batch_rows },
       { title: "Insert p99", num: true, of: (t) => span(t.insert_p99_s), sort: (t) => t.insert_p99_s },
-      { title: "Parts of limit", num: true, of: parts, sort: (t) => t.parts / t.parts_limit, state: (t) => ({ 1: "warn", 2: "bad" })[pressure(t)] },
+      {
+        title: "Parts of limit",
+        num: true,
+        of: parts,
+        sort: (t) => t.parts / t.parts_limit,
+        state: (t) => ({ 1: "warn", 2: "bad" })[pressure(t)],
+      },
       { title: "Delivery", of: (t) => t.delivery ?? "–" },
     ],
   });
@@ -79,7 +108,11 @@ export function pods() {
     rowClass: (p) => (p.reachable ? null : "gone"),
     columns: [
       { title: "Pod", head: true, of: (p) => p.address, sort: (p) => p.address },
-      { title: "State", of: (p) => (p.reachable ? p.state : `gone, last seen ${span(p.age_s)} ago`), state: (p) => (p.reachable ? (p.state === "running" ? "good" : "warn") : "bad") },
+      {
+        title: "State",
+        of: (p) => (p.reachable ? p.state : `gone, last seen ${span(p.age_s)} ago`),
+        state: (p) => (p.reachable ? (p.state === "running" ? "good" : "warn") : "bad"),
+      },
       { title: "Says", of: (p) => p.sentence ?? "" },
       { title: "Version", of: (p) => p.version ?? "–" },
       { title: "In", num: true, of: (p) => rate(p.in_records_per_s), sort: (p) => p.in_records_per_s },
@@ -99,7 +132,13 @@ export function timeline() {
   const node = el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Timeline" }, list, nothing);
   const make = (entry) => {
     const at = el("time", { datetime: entry.at });
-    const row = el("li", { "data-kind": entry.kind }, at, el("span", { class: "kind", text: entry.kind }), el("span", { text: entry.sentence }));
+    const row = el(
+      "li",
+      { "data-kind": entry.kind },
+      at,
+      el("span", { class: "kind", text: entry.kind }),
+      el("span", { text: entry.sentence }),
+    );
     row.follow = (now) => text(at, clock(now.at, list.now));
     return row;
   };

@@ -2,7 +2,21 @@
 // Knows how things behave, not what they are about.
 
 import { ask, curl, requestKey } from "./api.js";
-import { attribute, el, fresh, holdWhilePointed, isHeld, keepStop, keyed, placed, roving, say, show, svg, text } from "./dom.js";
+import {
+  attribute,
+  el,
+  fresh,
+  holdWhilePointed,
+  isHeld,
+  keepStop,
+  keyed,
+  placed,
+  roving,
+  say,
+  show,
+  svg,
+  text,
+} from "./dom.js";
 
 // ---------------------------------------------------------------- who may
 
@@ -98,7 +112,12 @@ const HEIGHT = 34;
 export function spark(label) {
   const line = svg("path", { class: "line", "vector-effect": "non-scaling-stroke" });
   const area = svg("path", { class: "area" });
-  const node = svg("svg", { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" }, area, line);
+  const node = svg(
+    "svg",
+    { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" },
+    area,
+    line,
+  );
   let drawn = null;
   node.follow = (points, describe) => {
     const key = `${points.length}:${points.at(0)}:${points.at(-1)}:${points.at(-2)}`;
@@ -125,7 +144,9 @@ export function spark(label) {
     if (begun !== null) shape += `L${begun} ${HEIGHT}Z`;
     line.setAttribute("d", path);
     area.setAttribute("d", shape);
-    const told = numbers.length ? `from ${describe(Math.min(...numbers))} to ${describe(Math.max(...numbers))}` : "nothing known yet";
+    const told = numbers.length
+      ? `from ${describe(Math.min(...numbers))} to ${describe(Math.max(...numbers))}`
+      : "nothing known yet";
     attribute(node, "aria-label", `${label}, last 15 minutes: ${told}`);
   };
   return node;
@@ -152,7 +173,13 @@ export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, r
   const nothing = el("p", { class: "nothing soft" });
   const held = el("p", { class: "held soft", hidden: true, text: "Order is held while you are in the rows." });
   // Named in words, since a table that is laid out otherwise is not a table to every browser.
-  const grid = el("table", { class: style, role: "table" }, el("caption", { class: "unseen", text: caption }), el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heads)), body);
+  const grid = el(
+    "table",
+    { class: style, role: "table" },
+    el("caption", { class: "unseen", text: caption }),
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heads)),
+    body,
+  );
   const node = el("div", { class: "table" }, el("div", { class: "scroll" }, grid), nothing, held);
   let items = [];
   holdWhilePointed(body);
@@ -166,9 +193,16 @@ export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, r
   };
 
   const make = (item) => {
-    const cells = columns.map((column) => el(column.head ? "th" : "td", { scope: column.head ? "row" : null, role: column.head ? "rowheader" : "cell", class: column.num ? "n" : "" }));
+    const cells = columns.map((column) =>
+      el(column.head ? "th" : "td", {
+        scope: column.head ? "row" : null,
+        role: column.head ? "rowheader" : "cell",
+        class: column.num ? "n" : "",
+      }),
+    );
     const row = el("tr", { role: "row", "data-row": "", tabindex: "-1" }, cells);
-    if (enter) row.addEventListener("click", (event) => event.target.closest("button, a, .copy") || enter(row.item, row));
+    if (enter)
+      row.addEventListener("click", (event) => event.target.closest("button, a, .copy") || enter(row.item, row));
     if (jq) columns.forEach((column, index) => column.num && cells[index].classList.add("copy"));
     row.follow = (now) => {
       row.item = now;
@@ -198,7 +232,9 @@ export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, r
       };
       shown = [...all].sort(compare);
     }
-    heads.forEach((head, index) => attribute(head, "aria-sort", index === order.by ? (order.down ? "descending" : "ascending") : null));
+    heads.forEach((head, index) =>
+      attribute(head, "aria-sort", index === order.by ? (order.down ? "descending" : "ascending") : null),
+    );
     const isHolding = isHeld(body);
     if (isHolding) keyed(body, shown.slice(0, max), keyOf, make, true);
     else placed(body, shown.slice(0, max), keyOf, make);
@@ -247,14 +283,30 @@ export function field(label, input, about) {
 /** What was refused, in the words of the server. */
 export function refusal(place, error) {
   const hint = error.hint ? el("p", { text: error.hint }) : null;
-  place.replaceChildren(el("div", { class: "refusal", tabindex: "-1" }, el("p", {}, el("strong", { text: "Not done: " }), error.message), hint));
+  place.replaceChildren(
+    el(
+      "div",
+      { class: "refusal", tabindex: "-1" },
+      el("p", {}, el("strong", { text: "Not done: " }), error.message),
+      hint,
+    ),
+  );
   place.firstElementChild.focus();
   say(`Not done: ${error.message}`);
 }
 
 /** A list of names and values. */
 export function facts(pairs) {
-  return el("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "").flatMap(([name, value]) => [el("dt", { text: name }), el("dd", {}, value instanceof Node ? value : String(value))]));
+  return el(
+    "dl",
+    { class: "facts" },
+    pairs
+      .filter(([, value]) => value !== null && value !== undefined && value !== "")
+      .flatMap(([name, value]) => [
+        el("dt", { text: name }),
+        el("dd", {}, value instanceof Node ? value : String(value)),
+      ]),
+  );
 }
 
 const JOB_LOOKS_MAX = 7200;
@@ -284,10 +336,18 @@ export async function work(place, path, body, signal, told = () => {}) {
       await wait(looks < 5 ? 300 : 1000, signal);
       job = await ask(`/v1/jobs/${encodeURIComponent(job.id)}`, { signal });
     }
-    if (job.state !== "done") throw Object.assign(new Error(job.error?.detail ?? `the job is ${job.state}`), { hint: job.error?.hint ?? "" });
+    if (job.state !== "done")
+      throw Object.assign(new Error(job.error?.detail ?? `the job is ${job.state}`), { hint: job.error?.hint ?? "" });
     bar.value = 1;
     const result = summed(job.result) || "done";
-    place.replaceChildren(el("div", { class: "outcome", tabindex: "-1" }, el("p", {}, el("strong", { text: "Done. " }), result), el("p", { class: "soft", text: `Job ${job.id}` })));
+    place.replaceChildren(
+      el(
+        "div",
+        { class: "outcome", tabindex: "-1" },
+        el("p", {}, el("strong", { text: "Done. " }), result),
+        el("p", { class: "soft", text: `Job ${job.id}` }),
+      ),
+    );
     place.firstElementChild.focus();
     say(`Done. ${result}`);
     told(job);

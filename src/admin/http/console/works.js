@@ -62,14 +62,30 @@ async function cancelJob(job) {
 
 function jobDialog(job) {
   dialog(`Job ${job.action}`, async (content, node) => {
-    content.append(facts([["Id", job.id], ["State", job.state], ["By", job.actor], ["Began", clock(job.started_at)]]));
+    content.append(
+      facts([
+        ["Id", job.id],
+        ["State", job.state],
+        ["By", job.actor],
+        ["Began", clock(job.started_at)],
+      ]),
+    );
     const place = el("div", {}, el("p", { class: "soft", text: "Reading …" }));
     content.append(place);
     try {
       const whole = await ask(`/v1/jobs/${encodeURIComponent(job.id)}`, { signal: node.signal });
-      const part = (title, value) => value !== null && value !== undefined && [el("h3", { text: title }), el("pre", { tabindex: "0", "aria-label": title, text: JSON.stringify(value, null, 2).slice(0, 20_000) })];
-      const none = whole.error || whole.result ? null : whole.events?.at?.(-1) ?? null;
-      place.replaceChildren(...[part("Failed with", whole.error), part("Gave", whole.result), part("Latest step", none)].flat().filter(Boolean));
+      const part = (title, value) =>
+        value !== null &&
+        value !== undefined && [
+          el("h3", { text: title }),
+          el("pre", { tabindex: "0", "aria-label": title, text: JSON.stringify(value, null, 2).slice(0, 20_000) }),
+        ];
+      const none = whole.error || whole.result ? null : (whole.events?.at?.(-1) ?? null);
+      place.replaceChildren(
+        ...[part("Failed with", whole.error), part("Gave", whole.result), part("Latest step", none)]
+          .flat()
+          .filter(Boolean),
+      );
     } catch (error) {
       if (error.name !== "AbortError") refusal(place, error);
     }
@@ -81,15 +97,29 @@ export function backups() {
   const policy = el("select");
   const place = el("div");
   const list = el("div");
-  const now = action("Back up now", "backup_create", () => policy.value && work(place, "/v1/backups", { policy: policy.value }), { style: "main" });
+  const now = action(
+    "Back up now",
+    "backup_create",
+    () => policy.value && work(place, "/v1/backups", { policy: policy.value }),
+    { style: "main" },
+  );
   const see = action("List backups", "backup_read", () => seeBackups(list, policy), { changes: false });
-  const none = el("p", { class: "soft", text: "No policy is known yet: list the backups, or see admin.backup in the configuration." });
+  const none = el("p", {
+    class: "soft",
+    text: "No policy is known yet: list the backups, or see admin.backup in the configuration.",
+  });
   const choice = field("Policy", policy);
   const node = el("div", {}, newest, el("div", { class: "row" }, choice, now, see), none, place, list);
   node.follow = (s, at) => {
     const b = s.backups ?? {};
-    const age = typeof b.age_s === "number" ? b.age_s : b.newest_verified_at ? (at - millis(b.newest_verified_at)) / 1000 : null;
-    text(newest, age === null ? "No verified backup is known." : `The newest verified backup is ${span(age)} old (${clock(b.newest_verified_at, at)}).`);
+    const age =
+      typeof b.age_s === "number" ? b.age_s : b.newest_verified_at ? (at - millis(b.newest_verified_at)) / 1000 : null;
+    text(
+      newest,
+      age === null
+        ? "No verified backup is known."
+        : `The newest verified backup is ${span(age)} old (${clock(b.newest_verified_at, at)}).`,
+    );
     attribute(newest, "data-state", age === null ? "warn" : null);
     offer(policy, b.policies ?? []);
     show(none, policy.options.length === 0);
@@ -109,7 +139,10 @@ async function seeBackups(place, policy) {
   place.replaceChildren(el("p", { class: "soft", text: "Reading …" }));
   try {
     const { backups = [] } = await ask("/v1/backups?limit=50");
-    offer(policy, backups.map((entry) => entry.manifest?.policy));
+    offer(
+      policy,
+      backups.map((entry) => entry.manifest?.policy),
+    );
     const grid = table({
       caption: "Backups, newest first",
       keyOf: (entry) => entry.id,
@@ -118,7 +151,11 @@ async function seeBackups(place, policy) {
         { title: "Backup", head: true, of: (entry) => entry.id },
         { title: "Policy", of: (entry) => entry.manifest?.policy || "by hand" },
         { title: "State", of: (entry) => entry.state ?? "–", state: (entry) => KINDS[entry.state] },
-        { title: "Verified", of: (entry) => verified(entry.verification), state: (entry) => (entry.verification?.findings?.length ? "bad" : null) },
+        {
+          title: "Verified",
+          of: (entry) => verified(entry.verification),
+          state: (entry) => (entry.verification?.findings?.length ? "bad" : null),
+        },
         { title: "Begun", of: (entry) => clock(entry.at) },
         { title: "Size", num: true, of: (entry) => bytes(entry.manifest?.bytes) },
       ],
@@ -131,4 +168,5 @@ async function seeBackups(place, policy) {
   }
 }
 
-const verified = (last) => (!last ? "not yet" : last.findings?.length ? `damaged: ${last.findings[0]}` : `whole at ${clock(last.at)}`);
+const verified = (last) =>
+  !last ? "not yet" : last.findings?.length ? `damaged: ${last.findings[0]}` : `whole at ${clock(last.at)}`;
