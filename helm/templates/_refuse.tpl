@@ -23,6 +23,11 @@ config.kafka.brokers: {{ . }} is not host:port
 config.clickhouse.endpoints: {{ regexReplaceAll "//.*@" . "//…@" }} is not http://host:port or https://host:port, without a user
 {{- end }}
 {{- end }}
+{{- with dig "telemetry" "traces" "endpoint" "" (default dict .Values.config) }}
+{{- if not (regexMatch "^https?://[^/@ ?#]+(/[^ ?#]*)?$" .) }}
+config.telemetry.traces.endpoint: {{ regexReplaceAll "//.*@" . "//…@" }} is not http://host:port or https://host:port, without a user
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- /* What belongs elsewhere than into `config`. */ -}}
