@@ -14,13 +14,31 @@ DISK_IN_A_DAY = (
     "min by (host, disk) (<admin_clickhouse_disk_free_bytes> + 4 * delta(<admin_clickhouse_disk_free_bytes>[6h]))"
 )
 
+OLDEST_BACKUP = tile(
+    "Oldest of the newest backups",
+    (f"max({BACKUP_AGE})", ""),
+    unit="s",
+    note="By policy it is on the dashboard of the admin process. Nothing here means that no backup is known.",
+)
+FULLEST_DISK = tile(
+    "Fullest disk, free", (f"min({DISK_FREE})", ""), unit="percentunit", note="PenstockDiskNearlyFull below 10 %."
+)
+UNWELL = tile(
+    "Checks that are not ok",
+    ('sum(max by (check, state) (<admin_health state!="ok">))', ""),
+    note="`penstock health` says in sentences what they are.",
+)
+DISKS = (
+    lines("Disks, free part", (DISK_FREE, "{{host}} {{disk}}"), unit="percentunit", note="PenstockDiskNearlyFull below 10 %."),
+    lines("Disks, free in a day", (DISK_IN_A_DAY, "{{host}} {{disk}}"), unit="bytes", note="By the course of six hours; below 0 it is full by then (PenstockDiskWillFill)."),
+)
+MERGES = lines(
+    "Merges and mutations",
+    ("max by (host) (<admin_clickhouse_merges>)", "merges {{host}}"),
+    ("max by (host) (<admin_clickhouse_mutations>)", "mutations {{host}}"),
+)
 NOW = (
-    tile(
-        "Oldest of the newest backups",
-        (f"max({BACKUP_AGE})", ""),
-        unit="s",
-        note="By policy it is further down. Nothing here means that no backup is known.",
-    ),
+    OLDEST_BACKUP,
     tile(
         "Damaged backups",
         ("sum(max by (policy) (<admin_backup_damaged>))", ""),
@@ -32,12 +50,8 @@ NOW = (
         unit="s",
         alerts=(("PenstockBackupUnverified", 691200),),
     ),
-    tile("Fullest disk, free", (f"min({DISK_FREE})", ""), unit="percentunit", note="PenstockDiskNearlyFull below 10 %."),
-    tile(
-        "Checks that are not ok",
-        ('sum(max by (check, state) (<admin_health state!="ok">))', ""),
-        note="`penstock health` says in sentences what they are.",
-    ),
+    FULLEST_DISK,
+    UNWELL,
     tile("Leaders", ("sum(<admin_leader>)", ""), note="One, where something is scheduled.", alerts=(("PenstockAdminTwoLeaders", 1),)),
     tile(
         "Runs that failed or were missed, 1 d",
@@ -67,13 +81,12 @@ SCHEDULES = (
     lines("Who leads", ("max by (pod) (<admin_leader>)", "{{pod}}")),
 )
 SERVERS = (
-    lines("Disks, free part", (DISK_FREE, "{{host}} {{disk}}"), unit="percentunit", note="PenstockDiskNearlyFull below 10 %."),
-    lines("Disks, free in a day", (DISK_IN_A_DAY, "{{host}} {{disk}}"), unit="bytes", note="By the course of six hours; below 0 it is full by then (PenstockDiskWillFill)."),
+    *DISKS,
     lines("Smallest query", ("max by (host) (<admin_clickhouse_probe_seconds>)", "{{host}}")),
     lines("Mean time of the queries", ("max by (host) (<admin_clickhouse_query_mean_seconds>)", "{{host}}")),
     lines("Queries and connections", ("max by (host) (<admin_clickhouse_queries>)", "queries {{host}}"), ("max by (host, protocol) (<admin_clickhouse_connections>)", "{{protocol}} {{host}}")),
     lines("Parts", ("max by (host) (<admin_clickhouse_parts>)", "{{host}}"), note="Of all tables."),
-    lines("Merges and mutations", ("max by (host) (<admin_clickhouse_merges>)", "merges {{host}}"), ("max by (host) (<admin_clickhouse_mutations>)", "mutations {{host}}")),
+    MERGES,
     lines("Replica that is furthest behind", ("max by (host) (<admin_clickhouse_replica_delay_seconds>)", "{{host}}"), alerts=(("PenstockServerReplicaLate", 300),)),
 )
 ACCESS = (
@@ -87,6 +100,7 @@ ACCESS = (
 ADMIN = Board(
     "penstock-admin",
     "penstock: admin",
-    "The admin process of one release: backups, schedules, servers, requests. Choose its own job. Runbooks: docs/runbooks.",
+    "The admin process of one release: backups, schedules, servers, requests. Runbooks: docs/runbooks.",
     (("Now", NOW), ("Backups", BACKUPS), ("Schedules and jobs", SCHEDULES), ("Servers", SERVERS), ("Requests and health", ACCESS)),
+    is_admin=True,
 )

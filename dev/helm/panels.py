@@ -243,6 +243,9 @@ FLEET = Board(
                     ("max(<group_members>)", "members"),
                     note="Members are kafka.consumers for each pod.",
                 ),
+                replace(admin_panels.OLDEST_BACKUP, width=8),
+                replace(admin_panels.FULLEST_DISK, width=8),
+                replace(admin_panels.UNWELL, width=8),
             ),
         ),
         ("Flow", FLOW),
@@ -261,7 +264,7 @@ FLEET = Board(
                 lines("Draining at a revoke", (quantile(0.99, "rebalance_duration_seconds"), "p99")),
             ),
         ),
-        ("ClickHouse", (*INSERTS, *REPLICAS, *SERVERS)),
+        ("ClickHouse", (*INSERTS, *REPLICAS, *SERVERS, *admin_panels.DISKS, admin_panels.MERGES)),
         (
             "Group and quality",
             (

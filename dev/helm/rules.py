@@ -193,11 +193,12 @@ def _samples(expression: str) -> Iterator[dict]:
         asked = re.findall(r'(\w+)="(\w+)"', selectors)
         values = {label: {"x", "y", *(value for of, value in asked if of == label)} for label in labels}
         values |= {"le": {"1", "+Inf"}} if "le" in labels else {}
+        jobs = set(re.findall(r'\bjob="([^"]+)"', selectors)) or {"x"}
         # A backlog gets smaller; what is one of several is 1; everything else grows.
         one = labels & {"state", "level", "hash", "version"}
         course = "1x60" if one else "9000-9x60" if name == "penstock_lag_records" else "1+1x60"
-        for combination in itertools.product(*(sorted(values[label]) for label in sorted(labels))):
-            pairs = {"job": "x", "namespace": "x", "pod": "x", **dict(zip(sorted(labels), combination, strict=True))}
+        for job, *combination in itertools.product(sorted(jobs), *(sorted(values[label]) for label in sorted(labels))):
+            pairs = {"job": job, "namespace": "x", "pod": "x", **dict(zip(sorted(labels), combination, strict=True))}
             inside = ",".join(f'{label}="{value}"' for label, value in pairs.items())
             yield {"series": f"{name}{{{inside}}}", "values": course}
     for name in set(re.findall(r"penstock:\w+:\w+", expression)):
