@@ -72,7 +72,7 @@ def _selector(board: Board, name: str, more: str) -> str:
     labels = catalogue.series().get(f"penstock_{name}")
     if labels is None:
         raise Failure(f"{board.uid}: there is no series penstock_{name}")
-    unknown = set(re.findall(r'(\w+)(?:=|!)', more)) - labels
+    unknown = set(re.findall(r"(\w+)(?:=|!)", more)) - labels
     if unknown:
         raise Failure(f"{board.uid}: penstock_{name} has no label {sorted(unknown)}")
     # The release is chosen by the job of its line, which is the same on every dashboard.

@@ -15,7 +15,7 @@ from chart import CHART
 from grafana import Board, Panel
 from parts import RATE, lines, mean, quantile, quantiles, rate, tile
 
-PARTS = "max by (table) (<ch_max_parts_per_partition>) / min by (table) (<ch_parts_limit limit=\"{}\">)"
+PARTS = 'max by (table) (<ch_max_parts_per_partition>) / min by (table) (<ch_parts_limit limit="{}">)'
 PARTS_DELAY, PARTS_THROW = PARTS.format("delay"), PARTS.format("throw")
 BUDGET_LEFT = "1 - (1 - avg_over_time(<:freshness_good:bool>[30d])) / 0.001"
 CATCH_UP = (
@@ -346,4 +346,7 @@ TABLE = Board(
 def generate() -> dict[Path, str]:
     """What the files should hold, by path."""
     folder = CHART / "files" / "dashboards"
-    return {folder / f"{board.uid.removeprefix('penstock-')}.json": grafana.make(board) for board in (FLEET, TABLE, admin_panels.ADMIN)}
+    return {
+        folder / f"{board.uid.removeprefix('penstock-')}.json": grafana.make(board)
+        for board in (FLEET, TABLE, admin_panels.ADMIN)
+    }

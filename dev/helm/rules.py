@@ -150,7 +150,10 @@ def the_chart_takes_in_those_of_the_admin_process_where_there_is_one() -> None:
     if own & set(without) or own - set(there):
         raise Failure(f"without an admin process {own & set(without)} are there, with one {own - set(there)} are not")
     absent = there["PenstockAdminAbsent"]
-    if (absent["expr"], absent["labels"]["job"]) != ('absent(up{job="ingest/penstock-admin"} == 1)', "ingest/penstock-admin"):
+    if (absent["expr"], absent["labels"]["job"]) != (
+        'absent(up{job="ingest/penstock-admin"} == 1)',
+        "ingest/penstock-admin",
+    ):
         raise Failure(f"it is about another job: {absent}")
     if 'ALERTS{job="ingest/penstock"' not in there["PenstockHealthFailing"]["expr"]:
         raise Failure("it does not look at the alerts of its own line")
