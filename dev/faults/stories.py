@@ -1,4 +1,4 @@
-"""Eight faults, each induced in a release of its own, and what must come of it: one alert, no other, until it is mended.
+"""Eight faults, each in a release of its own, and what must come of it: one alert, no other, until it is mended.
 
 A story says which alert it expects, which sentence the process says meanwhile, and how the fault is brought about and
 mended. `play` does the rest, and is the same for all.
@@ -289,7 +289,7 @@ class Disk(Story):
     """Something fills the disk under a server: a real file system of its own."""
 
     alert = "PenstockDiskNearlyFull"
-    says = ("admin", "health", "disk default has")
+    says = ("admin", "health", " % free, ")
     on = (3,)
 
     def induce(self) -> None:
