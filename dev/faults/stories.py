@@ -334,6 +334,12 @@ class NoBackup(Story):
     def induce(self) -> None:
         """It is there from the start."""
 
+    def hears(self) -> None:
+        super().hears()
+        told = chart.run(*self.release.command("health"))
+        if told.returncode != 3 or self.says[2] not in told.stdout:
+            raise Failure(f"penstock health ends with {told.returncode} and says {told.stdout}{told.stderr}")
+
     def repair(self) -> None:
         self.release.must("backup", "run", "daily")
 
