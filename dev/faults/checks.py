@@ -6,7 +6,6 @@ Each function is one check; its name is what it proves.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import scale
 import yaml
@@ -59,10 +58,12 @@ def each_job_becomes_that_of_the_release() -> None:
 
 def a_duration_that_is_not_divided_is_found() -> None:
     """That the check checks: a rule that writes one where the transformation does not look."""
-    text = 'groups:\n  - name: a\n    rules:\n      - alert: A\n        expr: x > 5m\n        for: 2m\n'
+    text = "groups:\n  - name: a\n    rules:\n      - alert: A\n        expr: x > 5m\n        for: 2m\n"
     (before,), (after,) = _rules(text), _rules(scale.scaled(text, 20))
     try:
-        for one, other in zip(scale.DURATION.findall(before["expr"]), scale.DURATION.findall(after["expr"]), strict=True):
+        for one, other in zip(
+            scale.DURATION.findall(before["expr"]), scale.DURATION.findall(after["expr"]), strict=True
+        ):
             _is_divided(one, other, 20)
     except Failure:
         return

@@ -67,8 +67,12 @@ class Release:
         own = {
             "kafka": {"brokers": [self.servers.kafka], "group": self.name, "session_timeout": "6s"},
             "clickhouse": {
-                "endpoints": self.endpoints(), "database": self.name, "user": "penstock", "password": "penstock",
-                "insert_timeout": "3s", "retry": {"deadline": "10s"},
+                "endpoints": self.endpoints(),
+                "database": self.name,
+                "user": "penstock",
+                "password": "penstock",
+                "insert_timeout": "3s",
+                "retry": {"deadline": "10s"},
             },
             "tables": {"path": str(self.folder / "tables")},
             # Few and small inserts, as the little traffic is.
@@ -122,7 +126,9 @@ class Release:
     def await_ready(self, part: str) -> None:
         def is_ready() -> bool:
             if self.processes[part].poll() is not None:
-                raise Failure(f"{self.name}: {part} ended with code {self.processes[part].returncode}: {self.log(part)}")
+                raise Failure(
+                    f"{self.name}: {part} ended with code {self.processes[part].returncode}: {self.log(part)}"
+                )
             return self.get(part, "/ready")[0] == 200
 
         wait_for(f"{self.name}: {part} is ready", is_ready)

@@ -1,7 +1,7 @@
 """The shipped rules, for one release and for a clock that runs faster.
 
-Every duration, in ranges, offsets, `for` and `interval`, is divided by one factor; with the factor 1 the text is the one
-that is shipped, byte for byte. Numbers without a unit are values, not durations, and stay: a lag of 120 s is 120 s.
+Every duration, in ranges, offsets, `for` and `interval`, is divided by one factor; with the factor 1 the text is the
+one that is shipped, byte for byte. Numbers without a unit are values, not durations, and stay: a lag of 120 s is 120 s.
 Knows nothing of what any rule means.
 """
 

@@ -1,4 +1,4 @@
-"""Eight faults, each induced in a release of its own, and what must come of it: one alert, and no other, until it is mended.
+"""Eight faults, each in a release of its own, and what must come of it: one alert, no other, until it is mended.
 
 A story says which alert it expects, which sentence the process says meanwhile, and how the fault is brought about and
 mended. `play` does the rest, and is the same for all.
@@ -7,6 +7,7 @@ mended. `play` does the rest, and is the same for all.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import chart
-from chart import Failure
+import rules
+from chart import ADMIN_RULES, Failure
 from pod import wait_for as wait
 from release import Release, Servers, query
 from watcher import Watcher
@@ -68,7 +70,14 @@ class Story:
         self.stage = stage
         self.name = type(self).__name__.lower()
         self.release = Release(
-            self.name, stage.folder / self.name, stage.penstock, stage.servers, self.on, self.has_admin, self.table, self.config
+            self.name,
+            stage.folder / self.name,
+            stage.penstock,
+            stage.servers,
+            self.on,
+            self.has_admin,
+            self.table,
+            self.config,
         )
         self.told: list[str] = []
 
@@ -280,14 +289,14 @@ class Disk(Story):
     """Something fills the disk under a server: a real file system of its own."""
 
     alert = "PenstockDiskNearlyFull"
-    says = ("admin", "health", "disk default has")
+    says = ("admin", "health", " % free, ")
     on = (3,)
 
     def induce(self) -> None:
         disk = os.statvfs(self.disk())
         free, whole = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
         with self.ballast().open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free - whole * 7 // 100)
+            os.posix_fallocate(file.fileno(), 0, free - whole * 8 // 100)
 
     def disk(self) -> Path:
         return self.stage.servers.run / "clickhouse-3"
@@ -297,12 +306,22 @@ class Disk(Story):
 
     def repair(self) -> None:
         self.ballast().unlink()
+        text = self.release.get("admin", "/metrics")[1]
+        missing = {name for name in told_at_all_times() if not re.search(rf"^{name}[{{ ]", text, re.MULTILINE)}
+        if missing:
+            raise Failure(f"the admin process does not export {', '.join(sorted(missing))}")
 
     def play(self) -> None:
         try:
             super().play()
         finally:
             self.ballast().unlink(missing_ok=True)
+
+
+def told_at_all_times() -> set[str]:
+    """Metrics that the rules of the admin process name, but for counters of what has not happened yet."""
+    named = rules.metrics(rules.of_rules(ADMIN_RULES))
+    return {name for name in named if name.startswith("penstock_admin_") and not name.endswith("_total")}
 
 
 class NoBackup(Story):
@@ -314,6 +333,12 @@ class NoBackup(Story):
 
     def induce(self) -> None:
         """It is there from the start."""
+
+    def hears(self) -> None:
+        super().hears()
+        told = chart.run(*self.release.command("health"))
+        if told.returncode != 3 or self.says[2] not in told.stdout:
+            raise Failure(f"penstock health ends with {told.returncode} and says {told.stdout}{told.stderr}")
 
     def repair(self) -> None:
         self.release.must("backup", "run", "daily")

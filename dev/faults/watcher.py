@@ -1,6 +1,7 @@
 """A real Prometheus that watches releases by the shipped rules, and remembers what fired.
 
-Knows nothing of what should fire. Releases come and go while it runs; each has its own jobs and its own copy of the rules.
+Knows nothing of what should fire. Releases come and go while it runs; each has its own jobs and its own copy of the
+rules.
 """
 
 from __future__ import annotations

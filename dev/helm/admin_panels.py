@@ -14,13 +14,41 @@ DISK_IN_A_DAY = (
     "min by (host, disk) (<admin_clickhouse_disk_free_bytes> + 4 * delta(<admin_clickhouse_disk_free_bytes>[6h]))"
 )
 
-NOW = (
-    tile(
-        "Oldest of the newest backups",
-        (f"max({BACKUP_AGE})", ""),
-        unit="s",
-        note="By policy it is further down. Nothing here means that no backup is known.",
+OLDEST_BACKUP = tile(
+    "Oldest of the newest backups",
+    (f"max({BACKUP_AGE})", ""),
+    unit="s",
+    note="By policy it is on the dashboard of the admin process. Nothing here means that no backup is known.",
+)
+FULLEST_DISK = tile(
+    "Fullest disk, free", (f"min({DISK_FREE})", ""), unit="percentunit", note="PenstockDiskNearlyFull below 10 %."
+)
+UNWELL = tile(
+    "Checks that are not ok",
+    ('sum(max by (check, state) (<admin_health state!="ok">))', ""),
+    note="`penstock health` says in sentences what they are.",
+)
+DISKS = (
+    lines(
+        "Disks, free part",
+        (DISK_FREE, "{{host}} {{disk}}"),
+        unit="percentunit",
+        note="PenstockDiskNearlyFull below 10 %.",
     ),
+    lines(
+        "Disks, free in a day",
+        (DISK_IN_A_DAY, "{{host}} {{disk}}"),
+        unit="bytes",
+        note="By the course of six hours; below 0 it is full by then (PenstockDiskWillFill).",
+    ),
+)
+MERGES = lines(
+    "Merges and mutations",
+    ("max by (host) (<admin_clickhouse_merges>)", "merges {{host}}"),
+    ("max by (host) (<admin_clickhouse_mutations>)", "mutations {{host}}"),
+)
+NOW = (
+    OLDEST_BACKUP,
     tile(
         "Damaged backups",
         ("sum(max by (policy) (<admin_backup_damaged>))", ""),
@@ -32,13 +60,14 @@ NOW = (
         unit="s",
         alerts=(("PenstockBackupUnverified", 691200),),
     ),
-    tile("Fullest disk, free", (f"min({DISK_FREE})", ""), unit="percentunit", note="PenstockDiskNearlyFull below 10 %."),
+    FULLEST_DISK,
+    UNWELL,
     tile(
-        "Checks that are not ok",
-        ('sum(max by (check, state) (<admin_health state!="ok">))', ""),
-        note="`penstock health` says in sentences what they are.",
+        "Leaders",
+        ("sum(<admin_leader>)", ""),
+        note="One, where something is scheduled.",
+        alerts=(("PenstockAdminTwoLeaders", 1),),
     ),
-    tile("Leaders", ("sum(<admin_leader>)", ""), note="One, where something is scheduled.", alerts=(("PenstockAdminTwoLeaders", 1),)),
     tile(
         "Runs that failed or were missed, 1 d",
         ('sum(increase(<admin_schedule_runs_total outcome="failed">[1d]))', "failed"),
@@ -55,38 +84,98 @@ BACKUPS = (
         unit="s",
         note="PenstockBackupMissing where a line is above its bound, or has none.",
     ),
-    lines("Bytes of the newest", ("max by (policy) (<admin_backup_last_total_bytes>)", "all {{policy}}"), ("max by (policy) (<admin_backup_last_new_bytes>)", "new {{policy}}"), note="One that is much smaller than those before lacks tables."),
-    lines("Time that it took", ("max by (policy) (<admin_backup_last_duration_seconds>)", "{{policy}}"), ("max by (policy) (<admin_backup_restore_drill_duration_seconds>)", "restored {{policy}}")),
-    lines("Backups that are kept, and length of the chain", ("max by (policy) (<admin_backup_stored>)", "kept {{policy}}"), ("max by (policy) (<admin_backup_chain_length>)", "chain {{policy}}")),
-    lines("Backups by outcome", (f"sum by (policy, kind, outcome) (increase(<admin_backup_runs_total>{RATE}))", "{{policy}} {{kind}} {{outcome}}"), unit="short"),
+    lines(
+        "Bytes of the newest",
+        ("max by (policy) (<admin_backup_last_total_bytes>)", "all {{policy}}"),
+        ("max by (policy) (<admin_backup_last_new_bytes>)", "new {{policy}}"),
+        note="One that is much smaller than those before lacks tables.",
+    ),
+    lines(
+        "Time that it took",
+        ("max by (policy) (<admin_backup_last_duration_seconds>)", "{{policy}}"),
+        ("max by (policy) (<admin_backup_restore_drill_duration_seconds>)", "restored {{policy}}"),
+    ),
+    lines(
+        "Backups that are kept, and length of the chain",
+        ("max by (policy) (<admin_backup_stored>)", "kept {{policy}}"),
+        ("max by (policy) (<admin_backup_chain_length>)", "chain {{policy}}"),
+    ),
+    lines(
+        "Backups by outcome",
+        (
+            f"sum by (policy, kind, outcome) (increase(<admin_backup_runs_total>{RATE}))",
+            "{{policy}} {{kind}} {{outcome}}",
+        ),
+        unit="short",
+    ),
 )
 SCHEDULES = (
-    lines("Runs of schedules", (f"sum by (schedule, outcome) (increase(<admin_schedule_runs_total>{RATE}))", "{{schedule}} {{outcome}}"), unit="short", note="failed: PenstockScheduleFailed. skipped: one was still under way."),
-    lines("Due times without a run", (f"sum by (schedule) (increase(<admin_schedule_missed_total>{RATE}))", "{{schedule}}"), unit="short"),
-    lines("Jobs", (f"sum by (action, outcome) (increase(<admin_jobs_total>{RATE}))", "{{action}} {{outcome}}"), unit="short"),
+    lines(
+        "Runs of schedules",
+        (f"sum by (schedule, outcome) (increase(<admin_schedule_runs_total>{RATE}))", "{{schedule}} {{outcome}}"),
+        unit="short",
+        note="failed: PenstockScheduleFailed. skipped: one was still under way.",
+    ),
+    lines(
+        "Due times without a run",
+        (f"sum by (schedule) (increase(<admin_schedule_missed_total>{RATE}))", "{{schedule}}"),
+        unit="short",
+    ),
+    lines(
+        "Jobs",
+        (f"sum by (action, outcome) (increase(<admin_jobs_total>{RATE}))", "{{action}} {{outcome}}"),
+        unit="short",
+    ),
     lines("Who leads", ("max by (pod) (<admin_leader>)", "{{pod}}")),
 )
 SERVERS = (
-    lines("Disks, free part", (DISK_FREE, "{{host}} {{disk}}"), unit="percentunit", note="PenstockDiskNearlyFull below 10 %."),
-    lines("Disks, free in a day", (DISK_IN_A_DAY, "{{host}} {{disk}}"), unit="bytes", note="By the course of six hours; below 0 it is full by then (PenstockDiskWillFill)."),
+    *DISKS,
     lines("Smallest query", ("max by (host) (<admin_clickhouse_probe_seconds>)", "{{host}}")),
     lines("Mean time of the queries", ("max by (host) (<admin_clickhouse_query_mean_seconds>)", "{{host}}")),
-    lines("Queries and connections", ("max by (host) (<admin_clickhouse_queries>)", "queries {{host}}"), ("max by (host, protocol) (<admin_clickhouse_connections>)", "{{protocol}} {{host}}")),
+    lines(
+        "Queries and connections",
+        ("max by (host) (<admin_clickhouse_queries>)", "queries {{host}}"),
+        ("max by (host, protocol) (<admin_clickhouse_connections>)", "{{protocol}} {{host}}"),
+    ),
     lines("Parts", ("max by (host) (<admin_clickhouse_parts>)", "{{host}}"), note="Of all tables."),
-    lines("Merges and mutations", ("max by (host) (<admin_clickhouse_merges>)", "merges {{host}}"), ("max by (host) (<admin_clickhouse_mutations>)", "mutations {{host}}")),
-    lines("Replica that is furthest behind", ("max by (host) (<admin_clickhouse_replica_delay_seconds>)", "{{host}}"), alerts=(("PenstockServerReplicaLate", 300),)),
+    MERGES,
+    lines(
+        "Replica that is furthest behind",
+        ("max by (host) (<admin_clickhouse_replica_delay_seconds>)", "{{host}}"),
+        alerts=(("PenstockServerReplicaLate", 300),),
+    ),
 )
 ACCESS = (
-    lines("Requests by answer", rate("admin_requests_total", "status"), stack="normal", note="401 and 403 in number: somebody tries."),
-    Panel("table", "What is asked for most", ((f"topk(20, sum by (action, status) (rate(<admin_requests_total>{RATE})))", ""),)),
+    lines(
+        "Requests by answer",
+        rate("admin_requests_total", "status"),
+        stack="normal",
+        note="401 and 403 in number: somebody tries.",
+    ),
+    Panel(
+        "table",
+        "What is asked for most",
+        ((f"topk(20, sum by (action, status) (rate(<admin_requests_total>{RATE})))", ""),),
+    ),
     lines("Tokens that were taken back", ("max(<admin_revoked_tokens>)", "tokens")),
     lines("Checks that are not ok", ('max by (check, state) (<admin_health state!="ok">) > 0', "{{check}} {{state}}")),
-    lines("Told to the webhook", (f"sum by (outcome) (increase(<admin_webhooks_total>{RATE}))", "{{outcome}}"), unit="short"),
+    lines(
+        "Told to the webhook",
+        (f"sum by (outcome) (increase(<admin_webhooks_total>{RATE}))", "{{outcome}}"),
+        unit="short",
+    ),
 )
 
 ADMIN = Board(
     "penstock-admin",
     "penstock: admin",
-    "The admin process of one release: backups, schedules, servers, requests. Choose its own job. Runbooks: docs/runbooks.",
-    (("Now", NOW), ("Backups", BACKUPS), ("Schedules and jobs", SCHEDULES), ("Servers", SERVERS), ("Requests and health", ACCESS)),
+    "The admin process of one release: backups, schedules, servers, requests. Runbooks: docs/runbooks.",
+    (
+        ("Now", NOW),
+        ("Backups", BACKUPS),
+        ("Schedules and jobs", SCHEDULES),
+        ("Servers", SERVERS),
+        ("Requests and health", ACCESS),
+    ),
+    is_admin=True,
 )

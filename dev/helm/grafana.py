@@ -56,6 +56,8 @@ class Board:
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
     # Variables by the label that they filter, and the metric whose values they offer.
     filters: dict[str, str] = field(default_factory=dict)
+    # Whether all of it is about the admin process.
+    is_admin: bool = False
 
 
 @functools.cache
@@ -70,10 +72,12 @@ def _selector(board: Board, name: str, more: str) -> str:
     labels = catalogue.series().get(f"penstock_{name}")
     if labels is None:
         raise Failure(f"{board.uid}: there is no series penstock_{name}")
-    unknown = set(re.findall(r'(\w+)(?:=|!)', more)) - labels
+    unknown = set(re.findall(r"(\w+)(?:=|!)", more)) - labels
     if unknown:
         raise Failure(f"{board.uid}: penstock_{name} has no label {sorted(unknown)}")
-    parts = ['namespace=~"$namespace"', 'job="$job"']
+    # The release is chosen by the job of its line, which is the same on every dashboard.
+    job = "$job-admin" if board.is_admin or name.startswith("admin_") else "$job"
+    parts = ['namespace=~"$namespace"', f'job="{job}"']
     parts += [f'{label}=~"${label}"' for label in board.filters if label in labels]
     parts += more.split()
     return f"penstock_{name}{{{', '.join(parts)}}}"
@@ -242,7 +246,7 @@ def _variables(board: Board) -> list[dict]:
     made = [
         {"type": "datasource", "name": "datasource", "label": "Prometheus", "query": "prometheus"},
         _variable("namespace", "label_values(penstock_build_info, namespace)", "Namespace", True),
-        _variable("job", f"label_values({of}, job)", "Release", False),
+        {**_variable("job", f"label_values({of}, job)", "Release", False), "regex": "/^(?!.*-admin$).*/"},
     ]
     known: list[str] = []
     for label, metric in board.filters.items():
@@ -273,7 +277,9 @@ def _annotations(board: Board) -> list[dict]:
         now = _expression(board, f"count by ({label}) (<{metric}>)")
         return f"{now} unless {now.removesuffix(')')} offset 5m)"
 
+    backup = _expression(board, "max by (policy) (changes(<admin_backup_last_success_timestamp_seconds>[5m])) > 0")
     return [
+        _annotation("A backup was made", "green", backup, "policy"),
         _annotation("Another configuration", "purple", came("config_info", "hash"), "hash"),
         _annotation("Another version", "blue", came("build_info", "version"), "version"),
     ]

@@ -347,7 +347,10 @@ def a_hook_of_migrations_has_all_that_it_needs_before_the_release_is_there() -> 
     hooks = {(o["kind"], o["metadata"]["name"]): o for o in objects if is_hook(o)}
     job = hooks.pop(("Job", "penstock-migrate"))
     rest = {(o["kind"], o["metadata"]["name"]) for o in objects if not is_hook(o)}
-    same({hook["metadata"]["annotations"]["helm.sh/hook"] for hook in (job, *hooks.values())}, {"pre-install,pre-upgrade"})
+    same(
+        {hook["metadata"]["annotations"]["helm.sh/hook"] for hook in (job, *hooks.values())},
+        {"pre-install,pre-upgrade"},
+    )
     same(job["metadata"]["annotations"]["helm.sh/hook-delete-policy"], "before-hook-creation")
     weight = int(job["metadata"]["annotations"]["helm.sh/hook-weight"])
     for hook in hooks.values():

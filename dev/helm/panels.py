@@ -15,7 +15,7 @@ from chart import CHART
 from grafana import Board, Panel
 from parts import RATE, lines, mean, quantile, quantiles, rate, tile
 
-PARTS = "max by (table) (<ch_max_parts_per_partition>) / min by (table) (<ch_parts_limit limit=\"{}\">)"
+PARTS = 'max by (table) (<ch_max_parts_per_partition>) / min by (table) (<ch_parts_limit limit="{}">)'
 PARTS_DELAY, PARTS_THROW = PARTS.format("delay"), PARTS.format("throw")
 BUDGET_LEFT = "1 - (1 - avg_over_time(<:freshness_good:bool>[30d])) / 0.001"
 CATCH_UP = (
@@ -243,6 +243,9 @@ FLEET = Board(
                     ("max(<group_members>)", "members"),
                     note="Members are kafka.consumers for each pod.",
                 ),
+                replace(admin_panels.OLDEST_BACKUP, width=8),
+                replace(admin_panels.FULLEST_DISK, width=8),
+                replace(admin_panels.UNWELL, width=8),
             ),
         ),
         ("Flow", FLOW),
@@ -261,7 +264,7 @@ FLEET = Board(
                 lines("Draining at a revoke", (quantile(0.99, "rebalance_duration_seconds"), "p99")),
             ),
         ),
-        ("ClickHouse", (*INSERTS, *REPLICAS, *SERVERS)),
+        ("ClickHouse", (*INSERTS, *REPLICAS, *SERVERS, *admin_panels.DISKS, admin_panels.MERGES)),
         (
             "Group and quality",
             (
@@ -343,4 +346,7 @@ TABLE = Board(
 def generate() -> dict[Path, str]:
     """What the files should hold, by path."""
     folder = CHART / "files" / "dashboards"
-    return {folder / f"{board.uid.removeprefix('penstock-')}.json": grafana.make(board) for board in (FLEET, TABLE, admin_panels.ADMIN)}
+    return {
+        folder / f"{board.uid.removeprefix('penstock-')}.json": grafana.make(board)
+        for board in (FLEET, TABLE, admin_panels.ADMIN)
+    }

@@ -150,7 +150,10 @@ def the_chart_takes_in_those_of_the_admin_process_where_there_is_one() -> None:
     if own & set(without) or own - set(there):
         raise Failure(f"without an admin process {own & set(without)} are there, with one {own - set(there)} are not")
     absent = there["PenstockAdminAbsent"]
-    if (absent["expr"], absent["labels"]["job"]) != ('absent(up{job="ingest/penstock-admin"} == 1)', "ingest/penstock-admin"):
+    if (absent["expr"], absent["labels"]["job"]) != (
+        'absent(up{job="ingest/penstock-admin"} == 1)',
+        "ingest/penstock-admin",
+    ):
         raise Failure(f"it is about another job: {absent}")
     if 'ALERTS{job="ingest/penstock"' not in there["PenstockHealthFailing"]["expr"]:
         raise Failure("it does not look at the alerts of its own line")
@@ -193,11 +196,12 @@ def _samples(expression: str) -> Iterator[dict]:
         asked = re.findall(r'(\w+)="(\w+)"', selectors)
         values = {label: {"x", "y", *(value for of, value in asked if of == label)} for label in labels}
         values |= {"le": {"1", "+Inf"}} if "le" in labels else {}
+        jobs = set(re.findall(r'\bjob="([^"]+)"', selectors)) or {"x"}
         # A backlog gets smaller; what is one of several is 1; everything else grows.
         one = labels & {"state", "level", "hash", "version"}
         course = "1x60" if one else "9000-9x60" if name == "penstock_lag_records" else "1+1x60"
-        for combination in itertools.product(*(sorted(values[label]) for label in sorted(labels))):
-            pairs = {"job": "x", "namespace": "x", "pod": "x", **dict(zip(sorted(labels), combination, strict=True))}
+        for job, *combination in itertools.product(sorted(jobs), *(sorted(values[label]) for label in sorted(labels))):
+            pairs = {"job": job, "namespace": "x", "pod": "x", **dict(zip(sorted(labels), combination, strict=True))}
             inside = ",".join(f'{label}="{value}"' for label, value in pairs.items())
             yield {"series": f"{name}{{{inside}}}", "values": course}
     for name in set(re.findall(r"penstock:\w+:\w+", expression)):

@@ -14,7 +14,8 @@ Examples:
   penstock health
   penstock health --output json
 
-It looks from here at every endpoint of ClickHouse, at Kafka and at the audit trail. Exit code 3 unless all is well.";
+It looks from here at every endpoint of ClickHouse, at Kafka, at the audit trail and at the policies of
+backups. Exit code 3 unless all is well.";
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
