@@ -18,7 +18,7 @@ use super::command;
 use crate::dead_letter::form::{self, Show};
 use crate::dead_letter::groups::Groups;
 use crate::dead_letter::replay::{Options, Replay, Scribe};
-use crate::dead_letter::{self, Filter, Library, State, Watch, purge};
+use crate::dead_letter::{self, Filter, Letter, Library, State, Watch, purge};
 use crate::kafka;
 use crate::kafka::scan::Progress;
 
@@ -33,6 +33,9 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// The dead-letter topics of a source topic, or of all tables. Blocks.
 pub type Topics = Arc<dyn Fn(Option<&str>) -> Result<Vec<String>, Refusal> + Send + Sync>;
+
+/// Takes out of letters what their tables hide. Blocks.
+pub type Curtain = Arc<dyn Fn(&mut [Letter]) + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -55,6 +58,7 @@ pub enum Error {
 pub struct DeadLetters {
     kafka: kafka::Config,
     topics: Topics,
+    curtain: Curtain,
     readers: Arc<Semaphore>,
 }
 
@@ -74,8 +78,9 @@ impl Watched {
 
 impl DeadLetters {
     /// Connects to nothing.
-    pub fn new(kafka: &kafka::Config, topics: Topics) -> DeadLetters {
-        DeadLetters { kafka: kafka.clone(), topics, readers: Arc::new(Semaphore::new(READERS_MAX)) }
+    pub fn new(kafka: &kafka::Config, topics: Topics, curtain: Curtain) -> DeadLetters {
+        let readers = Arc::new(Semaphore::new(READERS_MAX));
+        DeadLetters { kafka: kafka.clone(), topics, curtain, readers }
     }
 
     /// The newest letters that are meant, newest last.
@@ -85,8 +90,10 @@ impl DeadLetters {
     pub async fn list(&self, filter: Filter, limit: usize, with_values: bool) -> Result<Value, Error> {
         let value_bytes_max = if with_values { VALUE_BYTES_MAX } else { 0 };
         let show = if with_values { Show::Whole } else { Show::Masked };
+        let curtain = Arc::clone(&self.curtain);
         self.read(Watched::not(), filter, move |library, filter| {
-            let (letters, found) = library.newest(&filter, limit, value_bytes_max)?;
+            let (mut letters, found) = library.newest(&filter, limit, value_bytes_max)?;
+            curtain(&mut letters);
             let letters: Vec<Value> = letters.iter().map(|letter| form::letter(letter, show)).collect();
             Ok(json!({ "letters": letters, "found": found, "masked": !with_values }))
         })

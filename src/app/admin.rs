@@ -17,7 +17,6 @@ use super::run::stop_on_signals;
 use super::{Error, fleet, runtime};
 use crate::admin::access::{self, Access};
 use crate::admin::audit::{Chain, ChainError, Place, Trail};
-use crate::admin::backup::Backups;
 use crate::admin::command::{self, Actor, Command, Permission};
 use crate::admin::console::Console;
 use crate::admin::desk::{Desk, Setup as DeskSetup};

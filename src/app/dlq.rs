@@ -52,8 +52,11 @@ impl Curtain {
     }
 
     /// For lists, which go on where table files have faults.
-    pub fn lenient(config: &Config) -> Curtain {
-        Curtain::new(config).unwrap_or(Curtain(None))
+    pub fn draw_over(letters: &mut [Letter], config: &Config) {
+        let curtain = Curtain::new(config).unwrap_or(Curtain(None));
+        for letter in letters {
+            curtain.draw(letter);
+        }
     }
 
     /// Takes out of the letter what its table hides, and gives whether there was anything to take.

@@ -12,7 +12,7 @@ use crate::admin::backup::Backups;
 use crate::admin::command::Actor;
 use crate::admin::console::{self, Console};
 use crate::admin::jobs::{self, History, Jobs};
-use crate::admin::letters::{DeadLetters, Topics};
+use crate::admin::letters::{Curtain, DeadLetters, Topics};
 use crate::admin::migrate::{Migrator, Setup, Values};
 use crate::admin::rows::Keeping;
 use crate::admin::schedule::{Schedules, Shelf, Tables, Works};
@@ -117,7 +117,9 @@ pub(super) fn letters(config: &Config) -> DeadLetters {
     let of_tables = config.clone();
     let topics: Topics =
         Arc::new(move |topic| super::dlq::topics(&of_tables, topic).map_err(|error| error.refusal()));
-    DeadLetters::new(&config.kafka, topics)
+    let of_tables = config.clone();
+    let curtain: Curtain = Arc::new(move |letters| super::dlq::Curtain::draw_over(letters, &of_tables));
+    DeadLetters::new(&config.kafka, topics, curtain)
 }
 
 /// The console of the admin process.

@@ -59,7 +59,10 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     // Kafka for choosing a leader and for dead letters, never for the offsets of the line.
-    ("admin", &["kafka", "clickhouse", "dead_letter", "schema", "crypt", "faults", "record", "units", "telemetry"]),
+    (
+        "admin",
+        &["kafka", "clickhouse", "dead_letter", "schema", "crypt", "faults", "record", "units", "telemetry"],
+    ),
     ("generate", &["kafka", "clickhouse", "record", "units", "telemetry"]),
     (
         "config",

@@ -106,10 +106,7 @@ fn list(call: &mut Call<'_>, which: &Which, state: &StateArg, limit: u32) -> Res
     let session = Session::open(&call.loaded, which.topic.as_deref())?;
     let (mut all, found) = session.list(&filter, usize::try_from(limit).unwrap_or(usize::MAX))?;
     let head = ["REFUSED", "LETTER", "ORIGIN", "STATE", "ATTEMPT", "REASON", "PATH", "DETAIL"];
-    let curtain = Curtain::lenient(&call.loaded.config);
-    for letter in &mut all {
-        curtain.draw(letter);
-    }
+    Curtain::draw_over(&mut all, &call.loaded.config);
     let row = |letter: &Letter| {
         let origin = letter.origin.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let cells = [

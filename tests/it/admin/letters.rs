@@ -88,6 +88,25 @@ fn letters_are_told_to_viewers_and_their_values_to_few_who_are_written_down() {
 }
 
 #[test]
+fn what_a_table_hides_is_shown_to_nobody_over_rest() {
+    let (scene, admin) = letters(1);
+    let operator = admin.token("operator");
+    let path = format!("/v1/dead-letters?topic={}&bodies=true&why=ticket-8", scene.topic);
+    let payloads = || -> Vec<Value> {
+        let shown = admin.get(&path, &operator);
+        shown["letters"].as_array().unwrap().iter().map(|letter| letter["payload"].clone()).collect()
+    };
+    assert!(payloads().iter().all(|payload| *payload == json!("{\"n\":0}")), "{:?}", payloads());
+
+    let file = scene.config.value["tables"]["path"].as_str().unwrap();
+    let table = std::fs::read_to_string(file).unwrap();
+    let hiding = table.replace("name: n, type: UInt64", "name: n, type: String, protect: redact");
+    assert_ne!(hiding, table);
+    std::fs::write(file, hiding).unwrap();
+    assert!(payloads().iter().all(|payload| *payload == json!("{\"n\":\"***\"}")), "{:?}", payloads());
+}
+
+#[test]
 fn a_replay_is_tried_then_done_once_and_what_was_replayed_is_purged_by_few() {
     let (scene, admin) = letters(3);
     let tokens = ["viewer", "operator", "data_admin"].map(|role| admin.token(role));
