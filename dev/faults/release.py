@@ -55,6 +55,7 @@ class Release:
     # More lines of the table file, and of the configuration.
     table: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
+    health_interval: str = "1s"
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -83,7 +84,7 @@ class Release:
                 "listen": f"127.0.0.1:{self.ports['rest']}",
                 "access": {"key_file": str(self.folder / "key")},
                 "audit": {"file": str(self.folder / "trail.jsonl"), "key_file": str(self.folder / "key")},
-                "health": {"interval": "1s", "timeout": "5s"},
+                "health": {"interval": self.health_interval, "timeout": "5s"},
                 "backup": backups,
                 "schedules": [{"name": "nightly", "what": "backup run daily", "when": "0 2 * * *"}],
             },

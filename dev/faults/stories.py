@@ -6,6 +6,7 @@ mended. `play` does the rest, and is the same for all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -29,6 +30,11 @@ FIRES_MINUTES = 24
 CLEARS_MINUTES = 35
 # Of the real clock, for servers and processes on a busy machine.
 GRACE_SECONDS = 45
+START_SECONDS = 120
+# What admin.health.interval is by default.
+HEALTH_SECONDS = 30
+# Evaluations of the rules before anything is broken.
+LOOKS = 4
 # Set when the run is to end before its time.
 OVER = threading.Event()
 
@@ -51,6 +57,8 @@ class Stage:
     penstock: Path
     folder: Path
     factor: float
+    # Nobody is judged while others of the same act are still being started, which takes all of a small machine.
+    ready: threading.Barrier
 
     def seconds(self, minutes: float) -> float:
         return minutes * 60 / self.factor
@@ -79,6 +87,8 @@ class Story:
             self.table,
             self.config,
         )
+        # As often as by default, by the clock of the rules.
+        self.release.health_interval = f"{round(HEALTH_SECONDS * 1000 / stage.factor)}ms"
         self.told: list[str] = []
 
     def induce(self) -> None:
@@ -94,6 +104,7 @@ class Story:
     def play(self) -> None:
         try:
             self.prepare()
+            self.stage.watcher.add(self.release)
             self.watch()
         finally:
             # Its target must be gone before its processes are: their end is no fault.
@@ -101,11 +112,18 @@ class Story:
             self.release.stop()
 
     def prepare(self) -> None:
-        self.release.start(self.has_backup)
-        self.stage.watcher.add(self.release)
+        try:
+            self.release.start(self.has_backup)
+        except BaseException:
+            self.stage.ready.abort()
+            raise
+        # Where one could not be started the others go on.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.stage.ready.wait(START_SECONDS)
 
     def watch(self) -> None:
         stage, watcher = self.stage, self.stage.watcher
+        self.is_judged()
         if self.has_backup:
             self.is_quiet(GRACE_SECONDS + stage.seconds(CLEARS_MINUTES))
         began = time.time()
@@ -127,6 +145,12 @@ class Story:
         fired = watcher.fired(self.release, began)
         if fired != {self.alert}:
             raise Failure(f"{sorted(fired)} fired, not {self.alert} alone")
+
+    def is_judged(self) -> None:
+        """The rules have been evaluated a few times; before that everything is quiet."""
+        looks = f'count_over_time(penstock:freshness_good:bool{{job="{self.name}"}}[1h])'
+        patience = self.stage.seconds(5) + GRACE_SECONDS
+        wait_for("rules of " + self.name, lambda: (self.stage.watcher.number(looks) or 0) >= LOOKS, patience)
 
     def is_another(self, since: float) -> bool:
         """Whether an alert fired that must not; then there is no need to go on."""
