@@ -2,13 +2,15 @@
 // conditions that are waited for, and counting. Knows nothing of what is checked.
 
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 
 const require = createRequire(path.join(process.env.PENSTOCK_CONSOLE_MODULES ?? "", "from.js"));
 const { chromium } = require("playwright-core");
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
+const PAGE = path.join(path.dirname(fileURLToPath(import.meta.url)), "../../src/admin/http/console");
 const FLAGS = [
   "--headless",
   "--no-sandbox",
@@ -78,6 +80,15 @@ export async function until(told, look, ms = 15_000) {
   }
 }
 
+/** The files of this checkout in place of those in the program, which then need not be built again for each change. */
+async function fromSource(route) {
+  const answer = await route.fetch();
+  const name = path.basename(new URL(route.request().url()).pathname);
+  const body = existsSync(path.join(PAGE, name)) ? readFileSync(path.join(PAGE, name)) : "";
+  const contentType = name.endsWith(".css") ? "text/css" : "text/javascript";
+  await route.fulfill({ headers: answer.headers(), body, contentType, status: 200 });
+}
+
 /** A page of its own, as of somebody who was never here. `faults` fills with what must not happen. */
 export async function open(browser, url, { width = 1280, height = 900, theme = "light" } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, timezoneId: "UTC" });
@@ -105,6 +116,7 @@ export async function open(browser, url, { width = 1280, height = 900, theme = "
     if (message.type() === "error" && !message.text().startsWith("Failed to load resource"))
       faults.push(message.text());
   });
+  if (process.argv.includes("--source")) await page.route(`${url}/console/*.{js,css}`, fromSource);
   await page.goto(`${url}/console/`);
   return {
     page,

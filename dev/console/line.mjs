@@ -84,7 +84,7 @@ export class Line {
     writeFileSync(line.config, line.settings());
     await line.query(`CREATE DATABASE ${line.database}`);
     await line.call("schema", "create");
-    await line.publish(10, 7);
+    await line.publish(500, 7);
     line.run = new Process(
       "run",
       process.env.PENSTOCK,
@@ -165,7 +165,10 @@ export class Line {
     return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role);
   }
 
+  published = 0;
+
   publish(count, seed) {
+    this.published += count;
     return this.call("generate", "clicks", "--count", String(count), "--seed", String(seed));
   }
 

@@ -253,6 +253,19 @@ async function hands(checks, browser, fixture) {
       must(seen.has(id), `Tab passes ${id} by: ${[...seen]}`);
     await close();
   });
+  await checks.check("each problem's link is a stop, also of the second", async () => {
+    fixture.set({ state: "failing" });
+    const { page, close } = await open(browser, fixture.url);
+    await signIn(page, "operator");
+    await page.locator('#problems a[href^="#dead-letters?"]').waitFor();
+    await page.keyboard.press("1");
+    await tabTo(page, "the link", () => document.activeElement.matches('#problems a[href^="#dead-letters?"]'), 8);
+    await page.keyboard.press("Enter");
+    await until("the focus is in the groups", () =>
+      page.evaluate(() => document.activeElement.matches("#dead-letters tbody tr")),
+    );
+    await close();
+  });
   await checks.check("a number is copied as curl, and the token stays a variable", async () => {
     const { page, close } = await open(browser, fixture.url);
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);

@@ -2,7 +2,7 @@
 // nothing itself.
 
 import { ask } from "./api.js";
-import { attribute, el, keyed, keepStop, roving, say, show, svg, text, width } from "./dom.js";
+import { attribute, el, isHeld, keyed, roving, say, show, svg, text, width } from "./dom.js";
 import { ago, bytes, clock, count, millis, rate, share, span, whole } from "./format.js";
 import { copies, spark } from "./ui.js";
 
@@ -105,7 +105,7 @@ export function problems(open) {
     });
     const row = el(
       "li",
-      { "data-row": "", tabindex: "-1" },
+      { tabindex: "0" },
       mark,
       el("div", {}, el("p", {}, word, " ", sentence, " ", since), todo, el("p", { class: "links" }, go, " ", book)),
     );
@@ -128,13 +128,11 @@ export function problems(open) {
     };
     return row;
   };
-  roving(list);
   body.follow = (s, now) => {
     const all = s.problems ?? [];
     list.now = now;
     list.base = s.runbook_url;
-    keyed(list, all, (problem) => problem.id, make);
-    keepStop(list);
+    keyed(list, all, (problem) => problem.id, make, isHeld(list));
     show(list, all.length > 0);
     show(nothing, all.length === 0);
   };
