@@ -5,13 +5,11 @@
 
 use std::time::Instant;
 
-use arrow_array::RecordBatch;
-
 use super::flush::{Job, PlannedRange, Source, Task};
+use super::lane::Closed;
 use super::planning::Admission;
 use super::{Error, Line};
-use crate::batch::{Sealed, Slot, Trigger};
-use crate::delivery::Ticket;
+use crate::batch::{Slot, Trigger};
 use crate::record::Record;
 use crate::telemetry::metrics::METRICS;
 
@@ -54,15 +52,15 @@ impl Line {
 
     fn seal_shared(&mut self, lane: usize, trigger: Trigger, now: Instant) -> Result<(), Error> {
         let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
-        if let Some((ticket, batch, sealed)) = lane.seal(0, trigger, self.tickets.next(), now)? {
-            let shares = sealed.provenance.shares().into_iter();
+        if let Some(closed) = lane.seal(0, trigger, self.tickets.next(), now)? {
+            let shares = closed.sealed.provenance.shares().into_iter();
             let partitions = &self.partitions;
             let sources = shares
                 .filter_map(|share| {
                     Some(Source { source: partitions.get(share.slot)?.source.clone(), share })
                 })
                 .collect();
-            lane.push(Job::new(lane.index, ticket, (batch, sealed), sources));
+            lane.push(Job::new(lane.index, closed, sources));
         }
         Ok(())
     }
@@ -75,7 +73,7 @@ impl Line {
             return Ok(());
         }
         let sealed = lane.seal(owned.open, trigger, self.tickets.next(), now)?;
-        let rows = sealed.as_ref().map_or(0, |(_, batch, _)| batch.num_rows());
+        let rows = sealed.as_ref().map_or(0, |closed| closed.batch.num_rows());
         let planned = match planning.cut(rows) {
             Ok(Some(planned)) => planned,
             Ok(None) => return Ok(()),
@@ -91,11 +89,11 @@ impl Line {
             METRICS.replay_gone_records.with_label_values(&[&lane.name]).inc_by(u64::from(planned.gone));
         }
         match sealed {
-            Some((ticket, batch, sealed)) => {
-                let share = sealed.provenance.shares().into_iter().next();
+            Some(closed) => {
+                let share = closed.sealed.provenance.shares().into_iter().next();
                 let source = owned.source.clone();
                 let sources = share.map(|share| Source { source, share }).into_iter().collect();
-                let mut job = Job::new(lane.index, ticket, (batch, sealed), sources);
+                let mut job = Job::new(lane.index, closed, sources);
                 job.planned =
                     Some(PlannedRange { slot, lineage, range: planned.range, end: planned.range.next });
                 job.doubt = doubt;
@@ -160,7 +158,8 @@ impl Line {
 }
 
 impl Job {
-    fn new(lane: usize, ticket: Ticket, (batch, sealed): (RecordBatch, Sealed), sources: Vec<Source>) -> Job {
+    fn new(lane: usize, closed: Closed, sources: Vec<Source>) -> Job {
+        let Closed { ticket, batch, sealed, erasures } = closed;
         let task = Task::Insert(0..batch.num_rows());
         Job {
             lane,
@@ -173,6 +172,7 @@ impl Job {
             not_before: None,
             task,
             parked: 0,
+            erasures,
             search: None,
             doubt: None,
         }
