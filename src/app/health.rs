@@ -21,7 +21,7 @@ pub fn look(inputs: &Inputs, loaded: &Loaded) -> Result<Report, Error> {
     let instance = local_actor(&inputs.environment).origin;
     runtime()?.block_on(async {
         let chain = match config.admin.audit.file {
-            Some(_) => Some(std::sync::Arc::new(Chain::new(&config.admin.audit)?)),
+            Some(_) => Some(std::sync::Arc::new(Chain::new(&config.admin.audit, &config.crypt)?)),
             None => None,
         };
         let watch = fleet::watch(&config, chain, None, (None, instance.as_str()))?;

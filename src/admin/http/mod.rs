@@ -51,6 +51,8 @@ use super::watch::Watch;
 /// What the routes work with.
 pub struct Parts {
     pub config: Config,
+    /// What opens a key in an envelope.
+    pub crypt: crate::crypt::Config,
     pub access: Access,
     pub trail: Trail,
     pub chain: Arc<Chain>,
@@ -82,8 +84,20 @@ struct Surface {
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
-        let Parts { config, access, trail, chain, migrator, desks, vault, jobs, schedules, watch, backups } =
-            parts;
+        let Parts {
+            config,
+            access,
+            trail,
+            chain,
+            migrator,
+            desks,
+            vault,
+            jobs,
+            schedules,
+            watch,
+            backups,
+            ..
+        } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             jobs,
