@@ -1,4 +1,4 @@
-//! Keys that lie in files: read once, never printed.
+//! Keys that lie in files, as they are or in envelopes: read once, never printed.
 //!
 //! Refuses short ones. What is derived from a key for one purpose opens nothing of another.
 
@@ -7,7 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretSlice};
+
+use crate::crypt::{self, open_secret};
 
 pub use crate::crypt::hex;
 
@@ -26,6 +29,8 @@ pub enum Error {
         path.display()
     )]
     Short { path: PathBuf, bytes: usize },
+    #[error("the key file {} is an envelope: {source}", path.display())]
+    Sealed { path: PathBuf, source: Box<crypt::Error> },
 }
 
 /// The bytes of a key file, without white space at its end.
@@ -33,10 +38,12 @@ pub enum Error {
 pub struct Key(SecretSlice<u8>);
 
 impl Key {
+    /// An envelope is opened with the ring; it is made for the setting that names the file.
+    ///
     /// # Errors
-    /// A file that cannot be read, or that holds too little.
-    pub fn read(path: &Path) -> Result<Key, Error> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    /// A file that cannot be read or opened, or that holds too little.
+    pub fn read(path: &Path, setting: &str, crypt: &crypt::Config) -> Result<Key, Error> {
+        let bytes = read(path, setting, crypt)?;
         let bytes = bytes.trim_ascii_end();
         match bytes.len() {
             BYTES_MIN.. => Ok(Key(bytes.to_vec().into())),
@@ -67,6 +74,13 @@ impl Key {
     }
 }
 
+/// What a file of a setting holds, out of its envelope if it is one.
+fn read(path: &Path, setting: &str, crypt: &crypt::Config) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let opened = open_secret(crypt, setting, Zeroizing::new(bytes));
+    opened.map_err(|source| Error::Sealed { path: path.to_owned(), source: Box::new(source) })
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(crate::units::REDACTED)
@@ -81,15 +95,34 @@ mod tests {
     fn keys_are_long_enough_and_print_nowhere() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        assert!(matches!(Key::read(&path), Err(Error::Read { .. })));
+        let plain = |path: &Path| Key::read(path, "s", &crypt::Config::default());
+        assert!(matches!(plain(&path), Err(Error::Read { .. })));
         std::fs::write(&path, "a".repeat(BYTES_MIN - 1) + "\n").unwrap();
-        assert!(matches!(Key::read(&path), Err(Error::Short { bytes: 31, .. })));
+        assert!(matches!(plain(&path), Err(Error::Short { bytes: 31, .. })));
         std::fs::write(&path, "a".repeat(BYTES_MIN) + "\n").unwrap();
-        let key = Key::read(&path).unwrap();
+        let key = plain(&path).unwrap();
         assert_eq!((key.expose().len(), format!("{key:?}")), (BYTES_MIN, "<redacted>".to_owned()));
         let other = Key::of(&"b".repeat(BYTES_MIN));
         assert!(key.id().len() == 16 && key.id() != other.id());
         let sign = |key: &hmac::Key| hex(hmac::sign(key, b"x").as_ref());
         assert_ne!(sign(&key.derive("one")), sign(&key.derive("two")));
+    }
+
+    #[test]
+    fn a_key_in_an_envelope_is_opened_for_its_setting_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, ring) = (folder.path().join("key"), folder.path().join("ring"));
+        crypt::Ring::change(&ring, |ring| ring.generate(chrono::Utc::now(), &mut crypt::system_random))
+            .unwrap();
+        let text = "a".repeat(BYTES_MIN);
+        let sealed =
+            crypt::seal(&crypt::Ring::read(&ring).unwrap(), "s", text.as_bytes(), &mut crypt::system_random);
+        std::fs::write(&path, crypt::as_text(&sealed.unwrap())).unwrap();
+        let with_ring = crypt::Config { keyring_file: Some(ring) };
+        assert_eq!(Key::read(&path, "s", &with_ring).unwrap().expose(), text.as_bytes());
+        for (setting, config) in [("t", &with_ring), ("s", &crypt::Config::default())] {
+            let error = Key::read(&path, setting, config).unwrap_err();
+            assert!(matches!(error, Error::Sealed { .. }) && error.to_string().contains("hint: "), "{error}");
+        }
     }
 }

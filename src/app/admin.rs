@@ -67,7 +67,7 @@ impl From<http::Error> for Error {
 /// Where commands are written down beside the log: the chained file, if there is one.
 pub(super) fn places(config: &Config) -> Result<Vec<Place>, Error> {
     match config.admin.audit.file {
-        Some(_) => Ok(vec![Place::File(Arc::new(Chain::new(&config.admin.audit)?))]),
+        Some(_) => Ok(vec![Place::File(Arc::new(Chain::new(&config.admin.audit, &config.crypt)?))]),
         None => Ok(Vec::new()),
     }
 }
@@ -104,9 +104,9 @@ pub fn serve(inputs: &Inputs, loaded: &Loaded) -> Result<bool, Error> {
 async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Result<bool, Error> {
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    let access = Access::new(&config.admin.access)?.looking_up(fleet::revocations(config)?);
+    let access = Access::new(&config.admin.access, &config.crypt)?.looking_up(fleet::revocations(config)?);
     access.warm(Utc::now()).await;
-    let chain = Arc::new(Chain::new(&config.admin.audit)?);
+    let chain = Arc::new(Chain::new(&config.admin.audit, &config.crypt)?);
     let places = vec![Place::File(Arc::clone(&chain))];
     let trail = Trail::new(vec![Place::File(Arc::clone(&chain)), Place::Log]);
     let actor = local_actor(&inputs.environment);
@@ -126,12 +126,9 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     let migrator = fleet::migrator(inputs, config, &actor, places)?;
     let jobs = fleet::jobs(config, &instance)?;
     let candidate = fleet::candidate(config)?;
-    let schedules = Arc::new(fleet::schedules(
-        config,
-        migrator.clone(),
-        Some(Arc::clone(&chain)),
-        (jobs.clone(), trail.clone(), &instance),
-    ));
+    let of_schedules = (jobs.clone(), trail.clone(), instance.as_str());
+    let schedules = fleet::schedules(config, migrator.clone(), Some(Arc::clone(&chain)), of_schedules);
+    let schedules = Arc::new(schedules);
     let of_watch = (Some(health.clone()), instance.as_str());
     let of_backups = Some(backups.clone());
     let chained = Some(Arc::clone(&chain));
@@ -140,6 +137,7 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     let background = Background::start(config, &access, (&watch, &console), (&schedules, candidate)).await;
     let parts = Parts {
         config: config.admin.clone(),
+        crypt: config.crypt.clone(),
         access,
         trail: trail.clone(),
         chain,

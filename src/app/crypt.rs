@@ -30,7 +30,12 @@ impl From<crypt::Error> for Error {
 /// The ring of the configuration, and the secrets that it names.
 pub(super) fn vault(config: &Config) -> Result<Vault, crypt::Error> {
     let files = [&config.kafka.security.password_file, &config.clickhouse.password_file];
-    Vault::new(&config.crypt, files.into_iter().flatten().cloned().collect(), &config.tables.path)
+    let admin = &config.admin;
+    // Keys of the admin process need not lie on each machine that has its configuration.
+    let keys =
+        [&admin.access.key_file, &admin.audit.key_file, &admin.tls.key_file, &admin.health.webhook.key_file];
+    let keys = keys.into_iter().flatten().filter(|path| path.exists());
+    Vault::new(&config.crypt, files.into_iter().flatten().chain(keys).cloned().collect(), &config.tables.path)
 }
 
 /// Keys and envelopes, for whoever runs the command.

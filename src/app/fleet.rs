@@ -101,6 +101,7 @@ pub(super) fn watch(
 ) -> Result<Watch, Error> {
     Ok(Watch::new(watch::Setup {
         config: &config.admin.health,
+        crypt: &config.crypt,
         clickhouse: &config.clickhouse,
         kafka: &config.kafka,
         chain,

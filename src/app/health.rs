@@ -25,7 +25,7 @@ pub fn look(inputs: &Inputs, loaded: &Loaded) -> Result<Report, Error> {
     let instance = actor.origin.clone();
     runtime()?.block_on(async {
         let chain = match config.admin.audit.file {
-            Some(_) => Some(std::sync::Arc::new(Chain::new(&config.admin.audit)?)),
+            Some(_) => Some(std::sync::Arc::new(Chain::new(&config.admin.audit, &config.crypt)?)),
             None => None,
         };
         let backups = match config.admin.backup.policies.is_empty() {

@@ -127,6 +127,7 @@ pub(super) fn register(config: &Config, client: &Client) -> Register {
         table: config.lifecycle.erasures_table.clone(),
         is_replicated: config.migrations.engine == Engine::ReplicatedMergeTree,
         interval: config.lifecycle.erasures_refresh.0,
+        grace: config.lifecycle.erasure_grace.0,
     }
 }
 

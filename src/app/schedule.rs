@@ -61,7 +61,7 @@ impl Session {
         let (schedules, jobs) = runtime.block_on(async {
             connect(config).await?.close().await;
             let chain = match config.admin.audit.file {
-                Some(_) => Some(Arc::new(Chain::new(&config.admin.audit)?)),
+                Some(_) => Some(Arc::new(Chain::new(&config.admin.audit, &config.crypt)?)),
                 None => None,
             };
             let places = places(config)?;

@@ -36,7 +36,7 @@ impl From<TokenError> for Error {
 }
 
 pub fn issue(inputs: &Inputs, config: &Config, wanted: Wanted) -> Result<Issued, Error> {
-    let access = Access::new(&config.admin.access)?;
+    let access = Access::new(&config.admin.access, &config.crypt)?;
     let Wanted { subject, roles, life } = wanted;
     let life = life.unwrap_or(access.life());
     let issued = access.issue(&Request { subject, roles, life }, Utc::now())?;
@@ -45,7 +45,7 @@ pub fn issue(inputs: &Inputs, config: &Config, wanted: Wanted) -> Result<Issued,
 
 /// A new token for the bearer of this one.
 pub fn refresh(inputs: &Inputs, config: &Config, token: &Secret) -> Result<Issued, Error> {
-    let access = Access::new(&config.admin.access)?;
+    let access = Access::new(&config.admin.access, &config.crypt)?;
     let bearer = runtime()?.block_on(access.verify(token, Utc::now()))?;
     hand_over(inputs, config, "token.refresh", access.refresh(&bearer, Utc::now())?)
 }
@@ -123,6 +123,6 @@ pub fn revoked(loaded: &Loaded) -> Result<Vec<Revoked>, Error> {
 
 /// Whose token it is, or why it does not hold.
 pub fn verify(config: &Config, token: &Secret) -> Result<Result<Principal, TokenError>, Error> {
-    let access = Access::new(&config.admin.access)?;
+    let access = Access::new(&config.admin.access, &config.crypt)?;
     Ok(runtime()?.block_on(access.verify(token, Utc::now())))
 }

@@ -16,7 +16,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Whether every line follows from the one before it, and the checkpoints agree.
 pub fn verify(config: &Config) -> Result<Verdict, Error> {
-    Ok(Chain::new(&config.admin.audit)?.verify()?)
+    Ok(Chain::new(&config.admin.audit, &config.crypt)?.verify()?)
 }
 
 /// The last lines, oldest first; followed, every later one until a signal.
@@ -26,7 +26,7 @@ pub fn tail(
     follow: bool,
     tell: &mut dyn FnMut(&str) -> std::io::Result<()>,
 ) -> Result<(), Error> {
-    let (lines, mut follower) = Chain::new(&config.admin.audit)?.tail(lines_max)?;
+    let (lines, mut follower) = Chain::new(&config.admin.audit, &config.crypt)?.tail(lines_max)?;
     let written = |error: std::io::Error| {
         Error::Failed(anyhow::Error::new(error).context("the audit trail cannot be shown"))
     };

@@ -31,7 +31,8 @@ pub use secret::{as_bytes, as_text, open_secret};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// File with the keys, made by `penstock crypt keygen`. With it a file that a secret is read from
-    /// (`clickhouse.password_file`, `kafka.security.password_file`) may be an envelope of `penstock crypt encrypt`.
+    /// (`clickhouse.password_file`, `kafka.security.password_file`, the keys of the admin process) may be an envelope of
+    /// `penstock crypt encrypt`, and columns of table files may be hidden with keys of the ring.
     pub keyring_file: Option<PathBuf>,
 }
 

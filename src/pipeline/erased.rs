@@ -4,7 +4,7 @@
 //! become a row because a server was silent. Each member takes over what was read last between two turns.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -47,6 +47,8 @@ pub struct Register {
     /// Each endpoint has the records of all, so one answer is enough.
     pub is_replicated: bool,
     pub interval: Duration,
+    /// How long erasures wait before they delete, for lines to send what they hold.
+    pub grace: Duration,
 }
 
 /// What was read, and of what.
@@ -156,11 +158,19 @@ impl Register {
 
 impl Worker {
     /// Takes over who was erased meanwhile.
-    pub(super) fn forget_the_erased(&mut self) {
+    ///
+    /// # Errors
+    /// A table waits with rows of before for longer than erasures do: sent later, they would bring somebody back. The
+    /// process ends, and whoever goes on reads their records again and leaves out who was erased.
+    pub(super) fn forget_the_erased(&mut self, now: Instant) -> Result<(), super::Error> {
         // A sender that is gone tells nothing any more.
         if self.erased.has_changed().unwrap_or(false) {
             let erased = Arc::clone(&self.erased.borrow_and_update());
-            self.line.lanes.iter_mut().for_each(|lane| lane.leave_out(&erased));
+            self.line.lanes.iter_mut().for_each(|lane| lane.leave_out(&erased, now));
+        }
+        match self.line.lanes.iter().find(|lane| lane.is_outdated(self.settings.erasure_hold, now)) {
+            Some(lane) => Err(super::Error::Outdated { table: lane.name.clone() }),
+            None => Ok(()),
         }
     }
 }

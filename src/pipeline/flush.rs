@@ -63,6 +63,8 @@ pub struct Job {
     pub not_before: Option<Instant>,
     /// How often it has been parked.
     pub parked: u32,
+    /// How many erasures were known when its first row was made.
+    pub erasures: u64,
     /// The search for refused rows, once the batch was refused for its data.
     pub search: Option<Search>,
     /// An attempt of the task whose outcome is not known may begin until then.

@@ -31,6 +31,8 @@ pub struct Lane {
     pub target: Arc<Target>,
     pub decoder: Decoder,
     erased: Arc<Erased>,
+    /// How often somebody was erased by this table's columns since the start, and when it was learned last.
+    erasures: (u64, Option<Instant>),
     /// What follows the decoder once the open batches are closed.
     pub renewal: Option<Renewal>,
     /// With `at_least_once` one, which all partitions share; with `exactly_once` one for each partition.
@@ -54,16 +56,20 @@ pub struct Open {
     pub buffer: Buffer,
     /// Stands for it in the watermarks.
     pub ticket: Ticket,
+    /// How many erasures were known when it was empty.
+    erasures: u64,
     /// Producers whose traces lead to it.
     pub links: Links,
 }
 
-/// A batch that was just closed.
+/// A batch that was closed.
 pub struct Closed {
     pub ticket: Ticket,
     pub batch: RecordBatch,
     pub sealed: Sealed,
     pub links: Links,
+    /// How many erasures were known before its first row.
+    pub erasures: u64,
 }
 
 #[derive(Debug)]
@@ -84,10 +90,12 @@ impl Lane {
                 buffer: Buffer::new(limits, decoder.columns(), budget),
                 ticket: Ticket(0),
                 links: Links::default(),
+                erasures: 0,
             }],
             free: Vec::new(),
             decoder,
             erased: Arc::default(),
+            erasures: (0, None),
             renewal: None,
             taken: 0,
             limits,
@@ -126,15 +134,29 @@ impl Lane {
         self.target = Arc::new(Target { fingerprint, ..(*self.target).clone() });
         for open in &mut self.opens {
             open.buffer = Buffer::new(self.limits, self.decoder.columns(), &self.budget);
+            open.erasures = self.erasures.0;
         }
         tracing::info!(table = %self.name, "new rows go by the new table file");
         Some(fingerprint)
     }
 
     /// From now on no row is made of what these published before they were erased.
-    pub fn leave_out(&mut self, erased: &Arc<Erased>) {
+    pub fn leave_out(&mut self, erased: &Arc<Erased>, now: Instant) {
         self.erased = Arc::clone(erased);
         self.decoder.leave_out(erased);
+        if self.decoder.table().subject_columns.iter().any(|column| erased.has(column)) {
+            self.erasures = (self.erasures.0 + 1, Some(now));
+        }
+        let known = self.erasures.0;
+        self.opens.iter_mut().filter(|open| open.buffer.is_empty()).for_each(|open| open.erasures = known);
+    }
+
+    /// Whether the paused table has waited with rows of before an erasure for longer than erasures wait.
+    pub fn is_outdated(&self, hold: Duration, now: Instant) -> bool {
+        let (known, learned) = self.erasures;
+        self.parked.is_some()
+            && learned.is_some_and(|at| hold <= now.saturating_duration_since(at))
+            && self.queue.iter().any(|job| job.erasures < known)
     }
 
     /// Reports the fields that no column took.
@@ -157,9 +179,11 @@ impl Lane {
             && let Some(open) = self.opens.get_mut(index)
         {
             open.ticket = ticket;
+            open.erasures = self.erasures.0;
             return index;
         }
-        self.opens.push(Open { buffer: self.buffer(), ticket, links: Links::default() });
+        let erasures = self.erasures.0;
+        self.opens.push(Open { buffer: self.buffer(), ticket, erasures, links: Links::default() });
         self.opens.len() - 1
     }
 
@@ -196,6 +220,7 @@ impl Lane {
         METRICS.batch_age.with_label_values(&labels).observe(sealed.age_ms as f64 / 1000.0);
         let ticket = std::mem::replace(&mut open.ticket, next);
         let links = std::mem::take(&mut open.links);
+        let erasures = std::mem::replace(&mut open.erasures, self.erasures.0);
         if 1 < self.opens.len() {
             // A closed batch leaves room for as many rows again; for each of many partitions, that is memory
             // which nobody counts.
@@ -204,7 +229,7 @@ impl Lane {
                 open.buffer = buffer;
             }
         }
-        Ok(Some(Closed { ticket, batch, sealed, links }))
+        Ok(Some(Closed { ticket, batch, sealed, links, erasures }))
     }
 
     /// From here on some of the next records are asked who published them.

@@ -78,6 +78,10 @@ pub enum Error {
     Pattern { pattern: String, message: String },
     #[error("nothing is known of how table `{table}` could be filled exactly once")]
     NotExact { table: String },
+    #[error(
+        "table `{table}` waits with rows from before somebody was erased, longer than erasures wait for lines (lifecycle.erasure_grace)\nhint: nothing is lost: start the process again, which reads their records anew and leaves out who was erased"
+    )]
+    Outdated { table: String },
     #[error("row {row} of a batch cannot be traced to its record")]
     LostRow { row: usize },
     #[error("a task ended early: {0}")]

@@ -160,7 +160,7 @@ impl Line {
 
 impl Job {
     fn new(lane: &Lane, closed: Closed, sources: Vec<Source>, tracer: &Tracer) -> Job {
-        let Closed { ticket, batch, sealed, links } = closed;
+        let Closed { ticket, batch, sealed, links, erasures } = closed;
         let task = Task::Insert(0..batch.num_rows());
         let trace = match tracer.is_on() {
             true => tracer.batch(&about(&lane.name, &sealed, &sources, links)),
@@ -177,6 +177,7 @@ impl Job {
             not_before: None,
             task,
             parked: 0,
+            erasures,
             search: None,
             doubt: None,
             trace,

@@ -269,6 +269,7 @@ impl Pipeline {
             revocation: None,
             stopping: None,
             settings: Settings {
+                erasure_hold: self.parts.register.grace.saturating_sub(self.parts.register.interval),
                 drain_max: parts.drain_max,
                 stop_at_end: parts.stop_at_end,
                 session_timeout: parts.kafka.session_timeout.0,

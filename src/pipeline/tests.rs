@@ -15,6 +15,7 @@ use crate::delivery::plan::Terms;
 use crate::delivery::{Ledger, Lineage, Plan};
 use crate::record::{Partition, Position};
 use crate::schema::parse_table;
+use crate::schema::subject::{Erased, Seed};
 
 const ROWS_MAX: u32 = 3;
 
@@ -23,7 +24,10 @@ fn source(partition: i32) -> TopicPartition {
 }
 
 fn line() -> Line {
-    let text = "table: t\ntopics: [t]\ncolumns: [{name: n, type: UInt8}]\norder_by: []\n";
+    line_of("table: t\ntopics: [t]\ncolumns: [{name: n, type: UInt8}]\norder_by: []\n")
+}
+
+fn line_of(text: &str) -> Line {
     let table = Arc::new(parse_table(text, std::path::Path::new("t.yaml")).unwrap());
     let mut limits = crate::batch::Config { rows_max: ROWS_MAX, in_flight_max: 2, ..Default::default() };
     limits.pressure.enabled = false;
@@ -445,4 +449,39 @@ fn new_rules_wait_until_what_a_former_owner_planned_is_cut_again() {
     assert_eq!(Ledger::parse(&committed.text, committed.offset).unwrap().unwrap().fingerprint, 2);
     let job = line.next_job(now).unwrap();
     assert_eq!((job.planned.unwrap().range.to_string().as_str(), job.sealed.rows()), ("[10, 13)", 3));
+}
+
+/// A table that is paused does not bring somebody back who was erased while it waited.
+#[test]
+fn what_waits_from_before_an_erasure_is_outdated_once_erasures_wait_no_longer() {
+    let mut line = line_of(
+        "table: t\ntopics: [t]\ncolumns: [{name: n, type: UInt8}]\norder_by: []\nsubject_columns: [n]\n",
+    );
+    let (now, hold) = (Instant::now(), Duration::from_secs(20));
+    let erased = |value: &[u8]| {
+        let mut erased = Erased::default();
+        erased.insert("n", &Seed::new("n").digest(value), 5);
+        Arc::new(erased)
+    };
+    line.lanes[0].leave_out(&erased(b"7"), now);
+    line.feed(0, 0, "{\"n\":1}");
+    line.seal(Batch::Shared(0), Trigger::Age, now).unwrap();
+    let job = line.lanes[0].next_job(now, &line.partitions).unwrap();
+    line.lanes[0].park(job, "away".to_owned(), now);
+    assert!(!line.lanes[0].is_outdated(hold, now + hold), "its rows were made when that was known");
+    let learned = now + Duration::from_secs(1);
+    line.lanes[0].leave_out(&erased(b"8"), learned);
+    assert!(!line.lanes[0].is_outdated(hold, now + hold), "erasures still wait for it");
+    assert!(line.lanes[0].is_outdated(hold, learned + hold));
+    let job = line.lanes[0].next_job(learned + hold, &line.partitions).unwrap();
+    line.lanes[0].done();
+    assert!(!line.lanes[0].is_outdated(hold, learned + hold), "it has landed after all");
+    drop(job);
+    // Rows of before may still be in the open batch.
+    line.feed(0, 1, "{\"n\":1}");
+    line.lanes[0].leave_out(&erased(b"9"), learned);
+    line.seal(Batch::Shared(0), Trigger::Age, now).unwrap();
+    let job = line.lanes[0].next_job(now, &line.partitions).unwrap();
+    line.lanes[0].park(job, "away".to_owned(), now);
+    assert!(line.lanes[0].is_outdated(hold, learned + hold));
 }

@@ -80,6 +80,8 @@ pub struct Settings {
     pub session_timeout: Duration,
     /// How long a committed batch may be sent.
     pub lease: Duration,
+    /// How long batches of before may wait once somebody was erased.
+    pub erasure_hold: Duration,
 }
 
 /// What comes back from the tasks.
@@ -103,7 +105,7 @@ impl Worker {
     pub fn run(mut self) -> Result<bool, Error> {
         loop {
             self.update(Instant::now())?;
-            self.forget_the_erased();
+            self.forget_the_erased(Instant::now())?;
             if !self.regulator.holds() {
                 self.take_in()?;
             }

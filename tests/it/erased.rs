@@ -149,3 +149,33 @@ fn a_line_that_cannot_know_who_was_erased_does_not_begin() {
     scene.run_to_end();
     scene.expect_all(Duration::from_secs(5));
 }
+
+/// A table that cannot take its rows, and somebody erased meanwhile: the rows that wait do not land afterwards.
+#[test]
+fn a_batch_that_waits_longer_than_erasures_do_brings_nobody_back() {
+    let servers = Servers::shared();
+    let mut scene = scene(&servers.kafka, &servers.clickhouse, "at_least_once");
+    scene.config = scene.config.clone().set("lifecycle.erasure_grace", "500ms");
+    let database = scene.database.name.clone();
+    scene.ch.query(&format!("CREATE TABLE {database}.target (n UInt64) ENGINE = MergeTree ORDER BY n"));
+    scene.ch.query(&format!(
+        "CREATE MATERIALIZED VIEW {database}.view TO {database}.target AS SELECT n FROM {database}.events"
+    ));
+    let mut line = Penstock::start(&scene.config, &["run"]);
+    line.wait_ready();
+    // Inserts fail behind a view whose table is gone; all else goes on.
+    scene.ch.query(&format!("DROP TABLE {database}.target SYNC"));
+    scene.publish(1_000);
+    line.wait_log("table paused", DEADLINE);
+    erase(&scene, 7);
+    let code = line.wait_exit(DEADLINE);
+    let log = line.log();
+    assert!(
+        code.is_some_and(|code| code != 0) && log.contains("before somebody was erased"),
+        "{code:?} {log}"
+    );
+    assert_eq!(rows(&scene), "0\t0\t0");
+    scene.ch.query(&format!("DROP VIEW {database}.view SYNC"));
+    scene.run_to_end();
+    assert_eq!(rows(&scene), "3996\t0\t3996");
+}

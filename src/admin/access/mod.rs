@@ -24,6 +24,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::admin::key::Key;
+use crate::crypt;
 use crate::units::Secret;
 
 /// Verifies and issues tokens.
@@ -40,8 +41,9 @@ impl Access {
     ///
     /// # Errors
     /// A file that cannot be read, or no key at all.
-    pub fn new(config: &Config) -> Result<Access, KeysError> {
-        let secret = config.key_file.as_deref().map(Key::read).transpose()?;
+    pub fn new(config: &Config, crypt: &crypt::Config) -> Result<Access, KeysError> {
+        let read = |path| Key::read(path, "admin.access.key_file", crypt);
+        let secret = config.key_file.as_deref().map(read).transpose()?;
         Ok(Access {
             keys: Arc::new(Keys::new(config, secret)?),
             rules: Arc::new(config.clone()),

@@ -18,6 +18,7 @@ use super::config::Config;
 use super::tail;
 use super::{Entry, Phase};
 use crate::admin::key::{self, Key, hex};
+use crate::crypt;
 
 /// Before the first line there is no hash.
 pub(super) const GENESIS: &str = "";
@@ -125,7 +126,7 @@ impl Chain {
     ///
     /// # Errors
     /// A key that cannot be read, or a setting that is missing.
-    pub fn new(config: &Config) -> Result<Chain, Error> {
+    pub fn new(config: &Config, crypt: &crypt::Config) -> Result<Chain, Error> {
         let file = config.file.clone().ok_or(Error::Unset("admin.audit.file"))?;
         let key_file = config.key_file.as_ref().ok_or(Error::Unset("admin.audit.key_file"))?;
         let beside = || {
@@ -135,7 +136,7 @@ impl Chain {
         };
         Ok(Chain {
             checkpoints: config.checkpoint_file.clone().unwrap_or_else(beside),
-            keys: Keys::new(&Key::read(key_file)?),
+            keys: Keys::new(&Key::read(key_file, "admin.audit.key_file", crypt)?),
             checkpoint_lines: u64::from(config.checkpoint_lines.max(1)),
             file,
         })

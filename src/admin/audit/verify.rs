@@ -217,6 +217,7 @@ mod tests {
 
     use super::*;
     use crate::admin::audit::{Config, Entry, Phase};
+    use crate::crypt;
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
@@ -226,7 +227,8 @@ mod tests {
         let at = |name: &str| Some(folder.path().join(name));
         std::fs::write(at("key").unwrap(), "k".repeat(40)).unwrap();
         let (file, key_file, checkpoint_file) = (at("trail"), at("key"), at("points"));
-        Chain::new(&Config { file, key_file, checkpoint_file, checkpoint_lines }).unwrap()
+        Chain::new(&Config { file, key_file, checkpoint_file, checkpoint_lines }, &crypt::Config::default())
+            .unwrap()
     }
 
     fn entry(phase: Phase, number: u64) -> Entry {
@@ -353,7 +355,7 @@ mod tests {
             checkpoint_file: Some(ours.checkpoints.clone()),
             ..Config::default()
         };
-        let theirs = Chain::new(&config).unwrap();
+        let theirs = Chain::new(&config, &crypt::Config::default()).unwrap();
         assert!(theirs.append(&entry(Phase::Intent, 0), now()).is_err());
         assert!(theirs.verify().unwrap().broken.is_some() && ours.verify().unwrap().broken.is_none());
     }

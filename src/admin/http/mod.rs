@@ -61,6 +61,8 @@ use super::watch::Watch;
 /// What the routes work with.
 pub struct Parts {
     pub config: Config,
+    /// What opens a key in an envelope.
+    pub crypt: crate::crypt::Config,
     pub access: Access,
     pub trail: Trail,
     pub chain: Arc<Chain>,

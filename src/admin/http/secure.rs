@@ -13,22 +13,27 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::zeroize::Zeroizing;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
+use crate::crypt::{self, open_secret};
 use crate::telemetry::listen::{Connection, Limited};
 
 /// What the encryption is made of.
 ///
 /// # Errors
 /// What of the files cannot be used.
-pub fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
+pub fn acceptor(cert: &Path, key: &Path, crypt: &crypt::Config) -> Result<TlsAcceptor, String> {
     let unusable =
         |path: &Path, error: &dyn std::fmt::Display| format!("{} cannot be used: {error}", path.display());
     let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let chain = chain.map_err(|error| unusable(cert, &error))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+    let private = std::fs::read(key).map_err(|error| unusable(key, &error))?;
+    let private = open_secret(crypt, "admin.tls.key_file", Zeroizing::new(private));
+    let private = private.map_err(|error| unusable(key, &error))?;
+    let private = PrivateKeyDer::from_pem_slice(&private).map_err(|error| unusable(key, &error))?;
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
@@ -143,7 +148,7 @@ mod tests {
     async fn keys_are_fetched_over_an_encrypted_connection_from_whom_is_certified() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let tls = Some(acceptor(&file("cert.pem"), &file("key.pem")).unwrap());
+        let tls = Some(acceptor(&file("cert.pem"), &file("key.pem"), &crypt::Config::default()).unwrap());
         let listener = Listener { inner: Limited::new(listener, 8, Duration::from_secs(30)), tls };
         let routes = Router::new()
             .route("/keys", get(async || "{}"))
@@ -161,7 +166,7 @@ mod tests {
         assert!(source("/long", Some(&ca)).read().await.is_err());
         let plain = Source::url(&format!("http://127.0.0.1:{}/keys", addr.port()), None).unwrap();
         assert!(plain.read().await.is_err());
-        assert!(acceptor(&file("key.pem"), &file("key.pem")).is_err());
-        assert!(acceptor(&file("cert.pem"), &file("none.pem")).is_err());
+        assert!(acceptor(&file("key.pem"), &file("key.pem"), &crypt::Config::default()).is_err());
+        assert!(acceptor(&file("cert.pem"), &file("none.pem"), &crypt::Config::default()).is_err());
     }
 }

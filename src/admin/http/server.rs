@@ -47,7 +47,7 @@ impl Server {
     pub async fn start(parts: Parts) -> Result<Server, Error> {
         let config = &parts.config;
         let tls = match (&config.tls.cert_file, &config.tls.key_file) {
-            (Some(cert), Some(key)) => Some(acceptor(cert, key).map_err(Error::Tls)?),
+            (Some(cert), Some(key)) => Some(acceptor(cert, key, &parts.crypt).map_err(Error::Tls)?),
             (None, None) => None,
             _ => return Err(Error::Tls("certificate and key belong together".to_owned())),
         };

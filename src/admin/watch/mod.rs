@@ -31,6 +31,7 @@ use self::webhook::{Sending, Teller, Told};
 use crate::admin::audit::Chain;
 use crate::admin::backup::Backups;
 use crate::clickhouse;
+use crate::crypt;
 use crate::kafka;
 use crate::kafka::leader::Candidate;
 use crate::telemetry::metrics::{METRICS, Metrics};
@@ -106,6 +107,8 @@ pub struct Report {
 
 /// What is looked at.
 pub struct Setup<'a> {
+    /// What opens a key in an envelope.
+    pub crypt: &'a crypt::Config,
     pub config: &'a Config,
     pub clickhouse: &'a clickhouse::Config,
     pub kafka: &'a kafka::Config,
@@ -155,9 +158,9 @@ impl Watch {
     /// # Errors
     /// A webhook that cannot be used, or a configuration of ClickHouse that cannot work.
     pub fn new(setup: Setup<'_>) -> Result<Watch, Error> {
-        let Setup { config, clickhouse, kafka, chain, candidate, certificates, backups, health, instance } =
-            setup;
-        let (teller, sending) = webhook::open(&config.webhook)?;
+        let Setup { config, crypt, clickhouse, kafka, chain, candidate, .. } = setup;
+        let Setup { certificates, backups, health, instance, .. } = setup;
+        let (teller, sending) = webhook::open(&config.webhook, crypt)?;
         Ok(Watch {
             servers: Server::all(clickhouse, config.timeout)?,
             config: config.clone(),

@@ -19,6 +19,7 @@ use super::config::Webhook;
 use crate::admin::access::jwks::{self, Caller};
 use crate::admin::key::{self, Key, hex};
 use crate::clickhouse;
+use crate::crypt;
 use crate::telemetry::metrics::METRICS;
 
 /// Changes that wait to be told.
@@ -90,9 +91,10 @@ pub struct Sending {
 
 /// # Errors
 /// An address or a key that cannot be used.
-pub fn open(config: &Webhook) -> Result<(Teller, Option<Sending>), Error> {
+pub fn open(config: &Webhook, crypt: &crypt::Config) -> Result<(Teller, Option<Sending>), Error> {
     let Some(url) = &config.url else { return Ok((Teller::nobody(), None)) };
-    let key = Key::read(config.key_file.as_deref().ok_or(Error::NoKey)?)?;
+    let file = config.key_file.as_deref().ok_or(Error::NoKey)?;
+    let key = Key::read(file, "admin.health.webhook.key_file", crypt)?;
     let (uri, caller) =
         jwks::caller(url, config.ca_file.as_deref().map(Path::new)).map_err(Error::Address)?;
     let (sender, told) = channel(QUEUE_MAX);
@@ -191,7 +193,10 @@ mod tests {
         teller.tell(told);
         assert_eq!(dropped(), before + 1);
         let url = Some("https://example.invalid/hook".to_owned());
-        assert!(matches!(open(&Webhook { url, ..Webhook::default() }), Err(Error::NoKey)));
-        assert!(open(&Webhook::default()).unwrap().1.is_none());
+        assert!(matches!(
+            open(&Webhook { url, ..Webhook::default() }, &crypt::Config::default()),
+            Err(Error::NoKey)
+        ));
+        assert!(open(&Webhook::default(), &crypt::Config::default()).unwrap().1.is_none());
     }
 }

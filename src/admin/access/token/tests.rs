@@ -7,6 +7,7 @@ use jsonwebtoken::{EncodingKey, encode};
 
 use super::*;
 use crate::admin::access::Access;
+use crate::crypt;
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
@@ -44,7 +45,7 @@ impl Bench {
     }
 
     fn access(&self) -> Access {
-        Access::new(&self.config).unwrap()
+        Access::new(&self.config, &crypt::Config::default()).unwrap()
     }
 
     async fn verify(&self, token: &str) -> Result<Principal, Error> {
@@ -275,12 +276,12 @@ async fn a_set_is_read_again_for_a_key_that_it_does_not_know_but_not_all_the_tim
 #[test]
 fn contradictions_and_addresses_in_the_open_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(Access::new(&Config::default()).is_err());
+    assert!(Access::new(&Config::default(), &crypt::Config::default()).is_err());
     let url = |url: &str| Config { jwks_url: Some(url.to_owned()), ..Config::default() };
     for bad in ["", "keys", "http://example.com/keys", "ftp://example.com/keys", "https://"] {
-        assert!(Access::new(&url(bad)).is_err(), "{bad}");
+        assert!(Access::new(&url(bad), &crypt::Config::default()).is_err(), "{bad}");
     }
-    assert!(Access::new(&url("http://127.0.0.1:1/keys")).is_ok());
+    assert!(Access::new(&url("http://127.0.0.1:1/keys"), &crypt::Config::default()).is_ok());
     let both = Config { jwks_file: Some(folder.path().join("x")), ..url("http://localhost:1/keys") };
-    assert!(Access::new(&both).is_err());
+    assert!(Access::new(&both, &crypt::Config::default()).is_err());
 }
