@@ -35,6 +35,10 @@ const OUTCOMES: [&str; 4] = ["exported", "refused", "failed", "dropped"];
 pub struct Queue(mpsc::Sender<Span>);
 
 impl Queue {
+    pub(super) fn new(sender: mpsc::Sender<Span>) -> Queue {
+        Queue(sender)
+    }
+
     /// Takes the span, or drops it if there is no room.
     pub fn send(&self, span: Span) {
         if self.0.try_send(span).is_err() {
@@ -79,7 +83,7 @@ pub fn start(config: &Traces, group: &str) -> Result<(Tracer, Option<Exporter>),
     let carrier = Carrier { client, resource: resource(config), spans, stop: stop.clone() };
     let task = tokio::spawn(carrier.run());
     tracing::info!(endpoint, ratio = config.sample_ratio, "batches are traced");
-    let tracer = Tracer::new(Queue(sender), config.sample_ratio, group);
+    let tracer = Tracer::new(Queue::new(sender), config.sample_ratio, group);
     Ok((tracer, Some(Exporter { stop, task })))
 }
 

@@ -239,3 +239,110 @@ fn now_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+    use tokio::sync::mpsc;
+
+    use super::super::export::Queue;
+    use super::super::{Links, Tracer};
+    use super::*;
+
+    const PRODUCER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn tracer(ratio: f64, room: usize) -> (Tracer, mpsc::Receiver<Span>) {
+        let (queue, spans) = mpsc::channel(room);
+        (Tracer::new(Queue::new(queue), ratio, "g"), spans)
+    }
+
+    fn batch(tracer: &Tracer, links: Links) -> Trace {
+        let age = Duration::from_secs(2);
+        let (topic, partition) = (Some("t"), Some(3));
+        tracer.batch(&Batch { table: "e", topic, partition, rows: 5, bytes: 9, trigger: "age", age, links })
+    }
+
+    fn sent(spans: &mut mpsc::Receiver<Span>) -> Vec<Span> {
+        std::iter::from_fn(|| spans.try_recv().ok()).collect()
+    }
+
+    fn error_of(span: &Span) -> Option<String> {
+        let found = span.attributes.iter().find(|one| one.key == "error.type")?;
+        match &found.value.as_ref()?.value {
+            Some(Any::StringValue(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn without_tracing_nothing_is_made() {
+        let trace = batch(&Tracer::default(), Links::default());
+        assert!(!trace.is_on() && trace.call("INSERT e").traceparent().is_none());
+        trace.end(None);
+    }
+
+    #[test]
+    fn a_trace_that_nobody_wants_is_sent_from_its_first_error_on() {
+        let (tracer, mut spans) = tracer(0.0, 100);
+        let trace = batch(&tracer, Links::default());
+        trace.step("encode").end(None);
+        let first = trace.call("INSERT e");
+        assert!(first.traceparent().unwrap().ends_with("-00"));
+        assert!(sent(&mut spans).is_empty());
+        first.end(Some("later"));
+        let at_once = sent(&mut spans);
+        assert_eq!(at_once.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), ["encode", "INSERT e"]);
+        let second = trace.call("INSERT e");
+        assert!(second.traceparent().unwrap().ends_with("-01"), "the server keeps its spans as well");
+        second.end(None);
+        trace.end(None);
+        trace.end(Some("late"));
+        let rest = sent(&mut spans);
+        assert_eq!(rest.len(), 2, "the batch ends once");
+        assert!(rest[1].name == "process t" && error_of(&rest[1]).is_none());
+        let length = rest[1].end_time_unix_nano - rest[1].start_time_unix_nano;
+        assert!(length >= 2_000_000_000, "from its first record on");
+    }
+
+    #[test]
+    fn what_is_wanted_is_drawn_or_asked_for_by_a_producer() {
+        let (none, mut of_none) = tracer(0.0, 100);
+        batch(&none, Links::default()).end(None);
+        assert!(sent(&mut of_none).is_empty());
+        let mut links = Links::default();
+        links.look(&[("traceparent".to_owned(), Some(PRODUCER.as_bytes().to_vec()))]);
+        batch(&none, links).end(None);
+        assert_eq!(sent(&mut of_none)[0].links.len(), 1);
+        let (some, mut of_some) = tracer(0.5, 10_000);
+        (0..1000).for_each(|_| batch(&some, Links::default()).end(None));
+        let number = sent(&mut of_some).len();
+        assert!((350..650).contains(&number), "{number} of 1000");
+    }
+
+    #[test]
+    fn a_batch_that_is_dropped_is_told_and_events_are_bounded() {
+        let (tracer, mut spans) = tracer(0.0, 100);
+        let trace = batch(&tracer, Links::default());
+        (0..EVENTS_MAX + 5).for_each(|_| trace.event("parked", &[]));
+        (0..STEPS_KEPT_MAX + 5).for_each(|_| trace.step("encode").end(None));
+        drop(trace);
+        let all = sent(&mut spans);
+        assert_eq!(all.len(), STEPS_KEPT_MAX + 1);
+        let last = all.last().unwrap();
+        assert_eq!(error_of(last).as_deref(), Some(ABANDONED));
+        assert_eq!((last.events.len(), last.dropped_events_count), (EVENTS_MAX, 5));
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        let dropped =
+            || super::super::super::metrics::METRICS.trace_spans.with_label_values(&["dropped"]).get();
+        let before = dropped();
+        let (tracer, mut spans) = tracer(1.0, 3);
+        (0..10).for_each(|_| batch(&tracer, Links::default()).end(None));
+        assert!(dropped() >= before + 7);
+        assert_eq!(sent(&mut spans).len(), 3);
+    }
+}
