@@ -1,6 +1,6 @@
 //! Dead letters for whoever asks over REST: listed, grouped, replayed and purged, as `penstock dlq` does it.
 //!
-//! Refuses to read more topics than two at a time, to go on for somebody who has gone away, and to show a value without
+//! Refuses to let more than two look at a time, to go on for somebody who has gone away, and to show a value without
 //! the right to values having been written down first. It touches no offsets: letters lie in topics of their own.
 
 use std::ops::ControlFlow;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::backup::Refusal;
@@ -24,6 +24,8 @@ use crate::kafka::scan::Progress;
 
 /// Readings at a time: each reads a topic twice, as fast as it can.
 const READERS_MAX: usize = 2;
+/// How long whoever looks waits for a place.
+const PLACE_MAX: Duration = Duration::from_secs(5);
 /// Of each value so much is shown.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 /// Letters that are shown with their values.
@@ -67,12 +69,14 @@ pub struct DeadLetters {
 pub struct Watched {
     pub stop: CancellationToken,
     pub tell: Arc<dyn Fn(Value) + Send + Sync>,
+    /// Jobs are few anyway, and one that replays slowly keeps nobody from looking.
+    pub is_job: bool,
 }
 
 impl Watched {
     /// Nobody is told, and it ends when whoever asked is gone.
     pub fn not() -> Watched {
-        Watched { stop: CancellationToken::new(), tell: Arc::new(|_| {}) }
+        Watched { stop: CancellationToken::new(), tell: Arc::new(|_| {}), is_job: false }
     }
 }
 
@@ -158,6 +162,12 @@ impl DeadLetters {
         self.read(watched, filter, work).await
     }
 
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let place = Arc::clone(&self.readers).acquire_owned();
+        // The semaphore is never closed.
+        tokio::time::timeout(PLACE_MAX, place).await.ok().and_then(Result::ok).ok_or(Error::Busy)
+    }
+
     /// Opens the topics on a thread that may block. It ends soon after whoever waits for it is gone.
     async fn read(
         &self,
@@ -165,7 +175,10 @@ impl DeadLetters {
         filter: Filter,
         work: impl FnOnce(&Library, Filter) -> Result<Value, Error> + Send + 'static,
     ) -> Result<Value, Error> {
-        let place = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| Error::Busy)?;
+        let place = match watched.is_job {
+            true => None,
+            false => Some(self.place().await?),
+        };
         let cancel = watched.stop.child_token();
         let _ends = cancel.clone().drop_guard();
         let watch = Watch { cancel, progress: throttled(watched.tell) };

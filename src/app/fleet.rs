@@ -129,7 +129,7 @@ pub(super) fn console(config: &Config, jobs: &Jobs, backups: &Backups, watch: &A
         jobs: jobs.clone(),
         backups: backups.clone(),
         watch: Arc::clone(watch),
-        has_policies: !config.admin.backup.policies.is_empty(),
+        policies: config.admin.backup.policies.keys().cloned().collect(),
     };
     Arc::new(Console::new(&config.admin.console, Some(sources)))
 }

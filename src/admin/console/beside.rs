@@ -26,7 +26,8 @@ pub struct Sources {
     pub jobs: Jobs,
     pub backups: Backups,
     pub watch: Arc<Watch>,
-    pub has_policies: bool,
+    /// Of backups.
+    pub policies: Vec<String>,
 }
 
 /// What was fetched, and when.
@@ -39,7 +40,7 @@ pub struct Fetched {
 
 impl Fetched {
     pub fn new(sources: Sources) -> Fetched {
-        let known = Beside { has_policies: sources.has_policies, ..Beside::default() };
+        let known = Beside { policies: sources.policies.clone(), ..Beside::default() };
         Fetched { sources, known, jobs_at: None, backups_at: None }
     }
 

@@ -37,7 +37,8 @@ const LETTERS_MAX: usize = 2000;
 pub struct Beside {
     pub jobs: Vec<JobLine>,
     pub newest_verified_at: Option<DateTime<Utc>>,
-    pub has_policies: bool,
+    /// Of backups.
+    pub policies: Vec<String>,
     pub checks: Vec<Checked>,
 }
 
@@ -163,8 +164,7 @@ impl Board {
             partitions: partitions.clone(),
             checks: &self.beside.checks,
             letters: self.recent_letters(),
-            backups: Backups { newest_verified_at, age_s },
-            has_policies: self.beside.has_policies,
+            backups: Backups { newest_verified_at, age_s, policies: self.beside.policies.clone() },
         };
         let problems = problems(&view);
         let mut verdict = judge(&view, &problems);

@@ -39,7 +39,7 @@ pub use lines::source;
 pub use summary::Summary;
 
 use beside::Fetched;
-use board::{Board, Said};
+use board::{Beside, Board, Said};
 use lines::Lines;
 
 /// Between two looks while somebody listens, and while nobody does.
@@ -56,6 +56,8 @@ pub struct Console {
     said: Said,
     lines: Lines,
     beside: Mutex<Option<Fetched>>,
+    /// What was fetched since the last look.
+    fetched: Mutex<Option<Beside>>,
     looks: watch::Sender<Arc<Look>>,
     listeners: Arc<Semaphore>,
     asked_at: Mutex<Option<Instant>>,
@@ -93,6 +95,7 @@ impl Console {
             said,
             lines: Lines::new(&config.lines),
             beside: Mutex::new(sources.map(Fetched::new)),
+            fetched: Mutex::default(),
             looks: watch::Sender::new(Arc::new(empty)),
             listeners: Arc::new(Semaphore::new(usize::try_from(config.streams_max).unwrap_or(usize::MAX))),
             asked_at: Mutex::default(),
@@ -103,8 +106,17 @@ impl Console {
 
     /// Looks again and again, until it is to end; then every listener hears that it is over.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let beside = self.beside.lock().take();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.look_on() => {}
+            () = self.fetch_on(beside) => {}
+        }
+        self.ended.cancel();
+    }
+
+    async fn look_on(&self) {
         let mut board = Board::new(self.said.clone());
-        let mut beside = self.beside.lock().take();
         let mut resolved_at = None;
         loop {
             let begun = Instant::now();
@@ -113,40 +125,41 @@ impl Console {
                 let (addresses, faults) = self.lines.resolve().await;
                 board.resolved(&addresses, faults, Utc::now());
             }
+            self.look(&mut board).await;
             tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.look(&mut board, beside.as_mut()) => {}
-            }
-            let every = if self.is_listened_to() { LOOK_EVERY } else { IDLE_EVERY };
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep_until(begun + every) => {}
+                () = tokio::time::sleep_until(begun + self.pause()) => {}
                 () = self.wake.notified() => {}
             }
         }
-        self.ended.cancel();
     }
 
-    async fn look(&self, board: &mut Board, beside: Option<&mut Fetched>) {
+    /// Fetches what stands beside the line. It is read from a server, which must not hold the line's figures back.
+    async fn fetch_on(&self, beside: Option<Fetched>) {
+        let Some(mut beside) = beside else { return std::future::pending().await };
+        loop {
+            let fetched = beside.look(Instant::now()).await;
+            *self.fetched.lock() = Some(fetched);
+            tokio::time::sleep(self.pause()).await;
+        }
+    }
+
+    async fn look(&self, board: &mut Board) {
         let addresses = board.asked(Utc::now());
-        let fetched = async {
-            match beside {
-                Some(fetched) => Some(fetched.look(Instant::now()).await),
-                None => None,
-            }
-        };
-        // Jobs are read from a server, which must not hold the line's figures back.
-        let (answers, fetched) = tokio::join!(self.lines.ask_all(&addresses), timeout(LOOK_EVERY, fetched));
+        let answers = self.lines.ask_all(&addresses).await;
         let now = Utc::now();
         for (address, answer) in answers {
             board.heard(&address, answer, now);
         }
-        if let Ok(Some(fetched)) = fetched {
+        if let Some(fetched) = self.fetched.lock().take() {
             board.beside(fetched);
         }
         let summary = board.summary(now);
         let json = serde_json::to_string(&summary).unwrap_or_default();
         self.looks.send_replace(Arc::new(Look { summary, json, at: Some(Instant::now()) }));
+    }
+
+    fn pause(&self) -> Duration {
+        if self.is_listened_to() { LOOK_EVERY } else { IDLE_EVERY }
     }
 
     fn is_listened_to(&self) -> bool {

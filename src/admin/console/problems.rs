@@ -65,8 +65,6 @@ pub struct View<'a> {
     pub checks: &'a [Checked],
     pub letters: Vec<Recent>,
     pub backups: Backups,
-    /// Whether backups are made at all.
-    pub has_policies: bool,
 }
 
 impl<'a> View<'a> {
@@ -230,7 +228,7 @@ fn beside(view: &View<'_>, all: &mut Vec<Problem>) {
         }
         all.push(problem);
     }
-    if view.has_policies {
+    if !view.backups.policies.is_empty() {
         let sentence = match view.backups.age_s {
             None => "no backup is known to be sound".to_owned(),
             Some(age_s) if BACKUP_AGE_MAX_S < age_s => {
@@ -396,7 +394,7 @@ mod tests {
                 reason: "missing_field".to_owned(),
                 count: 12,
             }],
-            has_policies: true,
+            backups: Backups { policies: vec!["nightly".to_owned()], ..Backups::default() },
             ..View::default()
         };
         let all = problems(&view);

@@ -248,6 +248,9 @@ pub struct JobLine {
 pub struct Backups {
     pub newest_verified_at: Option<String>,
     pub age_s: Option<f64>,
+    /// Names of the policies by which backups are made.
+    #[serde(default)]
+    pub policies: Vec<String>,
 }
 
 /// Something that changed.

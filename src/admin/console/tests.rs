@@ -176,7 +176,7 @@ fn a_partition_that_changes_hands_is_told_once_and_what_stands_beside_is_told_to
     board.beside(Beside {
         jobs,
         newest_verified_at: Some(at(-7200)),
-        has_policies: true,
+        policies: vec!["nightly".to_owned()],
         ..Beside::default()
     });
     // Both say that they have it; the one whose look is newer is right.

@@ -254,7 +254,7 @@ pub async fn purge(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Prob
 
 fn watched(handle: &Handle) -> Watched {
     let told = handle.clone();
-    Watched { stop: handle.stop.clone(), tell: Arc::new(move |event| told.tell(&event)) }
+    Watched { stop: handle.stop.clone(), tell: Arc::new(move |event| told.tell(&event)), is_job: true }
 }
 
 impl From<Error> for Problem {
