@@ -215,7 +215,7 @@ async function hands(checks, browser, fixture) {
     await page.keyboard.press("/");
     await page.keyboard.type("orders");
     await until("only orders", async () =>
-      (await page.locator("#partitions tbody th").allInnerTexts()).every((name) => name === "orders"),
+      (await page.locator("#partitions tbody th").allTextContents()).every((name) => name === "orders"),
     );
     await page.keyboard.press("Escape");
     await page.keyboard.press("Shift+Tab");

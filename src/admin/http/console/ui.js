@@ -263,8 +263,10 @@ export function dialog(title, build) {
   node.addEventListener("close", () => {
     stop.abort();
     node.remove();
-    if (back?.isConnected) back.focus({ preventScroll: true });
-    else document.getElementById("main")?.focus({ preventScroll: true });
+    // The browser gives the focus back by itself where it can, before this is told; by now it may have gone on.
+    if (document.activeElement !== document.body) return;
+    const place = back?.isConnected ? back : document.getElementById("main");
+    place?.focus({ preventScroll: true });
   });
   build(content, node);
   document.body.append(node);
