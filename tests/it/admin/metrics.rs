@@ -10,8 +10,10 @@ use super::{Admin, DEADLINE};
 use crate::harness::wait_until;
 
 /// What is not there without a backup, a certificate, a schedule or a second look.
-const LATER: [&str; 14] = [
+const LATER: [&str; 16] = [
+    "penstock_admin_backup_age_max_seconds",
     "penstock_admin_backup_chain_length",
+    "penstock_admin_backup_damaged",
     "penstock_admin_backup_last_duration_seconds",
     "penstock_admin_backup_last_new_bytes",
     "penstock_admin_backup_last_success_timestamp_seconds",
