@@ -112,8 +112,7 @@ impl Metrics {
             "Reports under `_other`, since there are too many values for series of their own",
             &["label"],
         );
-        let batch_rows = exponential(10.0, 4.0, 10);
-        let batch_bytes = exponential(4096.0, 4.0, 9);
+        let (batch_rows, batch_bytes) = (exponential(10.0, 4.0, 10), exponential(4096.0, 4.0, 9));
         let declared = Metrics {
             build_info: b.gauge("build_info", "Always 1; identifies the build", &["version"]),
             config_info: b.gauge(
@@ -384,8 +383,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         self.scrapes.inc();
         let mut text = String::new();
-        let encoder = prometheus::TextEncoder::new();
-        if let Err(error) = encoder.encode_utf8(&self.registry.gather(), &mut text) {
+        if let Err(error) = prometheus::TextEncoder::new().encode_utf8(&self.gather(), &mut text) {
             tracing::error!(%error, "metrics could not be rendered");
         }
         text
