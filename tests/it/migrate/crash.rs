@@ -173,13 +173,19 @@ fn without_the_query_log_the_objects_themselves_tell() {
     };
     let run = |point: &str, after: u32, last: &str| {
         let mut bench = Bench::on(&ch, &[&*ch]);
-        bench.config = bench.config.set("migrations.lock_lease", "500ms").set("migrations.shadow", false);
+        bench.config = bench.config.set("migrations.lock_lease", "1s").set("migrations.shadow", false);
         bench.write("V1__seen.sql", &format!("-- penstock: danger=drop\n{SEEN}{last}"));
         let mut deaths = 0;
-        while bench.start(crash_at(point, after), &UP).wait_exit(DEADLINE).is_none() {
-            deaths += 1;
-            assert!(deaths < 100, "{}", bench.journal("statement, outcome, note"));
-            forget();
+        loop {
+            let mut process = bench.start(crash_at(point, after), &UP);
+            let Some(code) = process.wait_exit(DEADLINE) else {
+                deaths += 1;
+                assert!(deaths < 100, "{}", bench.journal("statement, outcome, note"));
+                forget();
+                continue;
+            };
+            assert_eq!(code, 0, "{}", process.log());
+            break;
         }
         assert!(bench.done(&UP).contains("nothing to do"));
         (bench, deaths)
