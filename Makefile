@@ -25,7 +25,7 @@ build: setup ## Compile target/release/penstock (8 min the first time on 2 cores
 demo: build ## Three million flights through Kafka into ClickHouse, then the proof that all arrived.
 	@dev/demo
 
-test: lint build ## Every test, those against real servers too (56 min from a fresh clone on 2 cores).
+test: lint build ## Every test, those against real servers too (57 min from a fresh clone on 2 cores).
 	PENSTOCK_CHAOS_SEEDS=2..3 PENSTOCK_CHAOS_SECONDS=30 PENSTOCK_CHAOS_SELFTEST=1 \
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
