@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{ClickHouse, Kafka, Message, Penstock, Servers, wait_until};
-use crate::scene::{DEADLINE, PARTITIONS, Scene, events_table};
+use crate::scene::{DEADLINE, Scene, events_table};
 
 /// Events whose number is who they are of.
 fn scene(kafka: &Kafka, ch: &ClickHouse, delivery: &str) -> Scene {
@@ -22,25 +22,8 @@ fn scene(kafka: &Kafka, ch: &ClickHouse, delivery: &str) -> Scene {
     scene
 }
 
-fn call(scene: &Scene, arguments: &[&str]) -> String {
-    let (code, log) = Penstock::output(&scene.config, arguments, DEADLINE);
-    assert_eq!(code, Some(0), "{arguments:?}: {log}");
-    log
-}
-
 fn erase(scene: &Scene, n: u64) {
-    call(scene, &["erase", "--subject", &format!("n={n}"), "--reason", "request"]);
-}
-
-/// The group reads everything again.
-fn rewind(scene: &Scene) {
-    for partition in 0..PARTITIONS {
-        let partition = partition.to_string();
-        call(
-            scene,
-            &["ledger", "rewind", "--topic", &scene.topic, "--partition", &partition, "--to", "0", "--yes"],
-        );
-    }
+    scene.call(&["erase", "--subject", &format!("n={n}"), "--reason", "request"]);
 }
 
 /// Rows, those of subject 7, and how many others there are.
@@ -49,7 +32,7 @@ fn rows(scene: &Scene) -> String {
 }
 
 fn account(scene: &Scene) -> Value {
-    let log = call(scene, &["--log", "off", "audit-rows", "--deep", "--output", "json"]);
+    let log = scene.call(&["--log", "off", "audit-rows", "--deep", "--output", "json"]);
     serde_json::from_str(&log).unwrap_or_else(|error| panic!("{error}: {log}"))
 }
 
@@ -84,11 +67,11 @@ fn comes_back_by_no_way(delivery: &str) {
     // As after a restore: the rows of before are there again, and what is committed is not.
     scene.ch.query(&format!("TRUNCATE TABLE {table}"));
     scene.ch.query(&format!("ALTER TABLE {table} DROP CONSTRAINT c"));
-    rewind(&scene);
+    scene.rewind();
     scene.run_to_end();
     assert_eq!(rows(&scene), "3997\t0\t3997", "the letter that is nobody's is a row now");
     scene.ch.query(&format!("ALTER TABLE {table} DELETE WHERE n = 2000 SETTINGS mutations_sync = 2"));
-    call(&scene, &["dlq", "replay", "--topic", &scene.topic, "--yes"]);
+    scene.call(&["dlq", "replay", "--topic", &scene.topic, "--yes"]);
     let mut process = Penstock::run(&scene.config);
     process.wait_ready();
     wait_until(DEADLINE, "the letter of somebody else lands", || rows(&scene) == "3997\t0\t3997");

@@ -83,16 +83,6 @@ fn crypt(scene: &Scene, arguments: &[&str], text: &str) -> String {
     call(scene, &[&["crypt"], arguments, &["--file", file.to_str().unwrap()]].concat())
 }
 
-fn rewind(scene: &Scene) {
-    for partition in 0..PARTITIONS {
-        let partition = partition.to_string();
-        call(
-            scene,
-            &["ledger", "rewind", "--topic", &scene.topic, "--partition", &partition, "--to", "0", "--yes"],
-        );
-    }
-}
-
 /// All rows as one number.
 fn sum(scene: &Scene) -> String {
     scene.sql("count(), sum(cityHash64(* EXCEPT text)), uniqExact(email), uniqExact(card), any(note)")
@@ -130,7 +120,7 @@ fn values_are_hidden_before_they_land_and_the_same_when_they_are_read_again() {
     let table = format!("{}.events", scene.database.name);
     scene.ch.query(&format!("DROP TABLE {table} SYNC"));
     call(&scene, &["schema", "create"]);
-    rewind(&scene);
+    scene.rewind();
     scene.run_to_end();
     assert_eq!(sum(&scene), first, "to the byte");
     let account = call(&scene, &["audit-rows", "--deep", "--output", "json"]);
@@ -138,7 +128,7 @@ fn values_are_hidden_before_they_land_and_the_same_when_they_are_read_again() {
     assert_eq!(account["complete"], Value::Bool(true), "{account}");
 
     call(&scene, &["erase", "--subject", &format!("email={}", pseudonym.trim()), "--reason", "request"]);
-    rewind(&scene);
+    scene.rewind();
     scene.run_to_end();
     assert_eq!(scene.sql(&format!("countIf(n % {PEOPLE} = 7)")), "0", "who was erased stays away");
 }

@@ -160,9 +160,23 @@ impl Scene {
 
     /// Runs until everything published so far is durable; gives its log.
     pub fn run_to_end(&self) -> String {
-        let (code, log) = Penstock::output(&self.config, &["run", "--stop-at-end"], DEADLINE);
-        assert_eq!(code, Some(0), "{log}");
+        self.call(&["run", "--stop-at-end"])
+    }
+
+    /// Carries a command out that must succeed; what it wrote.
+    pub fn call(&self, arguments: &[&str]) -> String {
+        let (code, log) = Penstock::output(&self.config, arguments, DEADLINE);
+        assert_eq!(code, Some(0), "{arguments:?}: {log}");
         log
+    }
+
+    /// The group reads everything again.
+    pub fn rewind(&self) {
+        for partition in 0..PARTITIONS {
+            let partition = partition.to_string();
+            let of = ["--topic", &self.topic, "--partition", &partition, "--to", "0", "--yes"];
+            self.call(&[&["ledger", "rewind"], &of[..]].concat());
+        }
     }
 
     pub fn dead_topic(&self) -> String {
