@@ -1,13 +1,16 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm test-console test-faults test-traces it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients bench-console chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm test-bucket test-console test-faults test-traces it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients bench-console chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # One profile and one target directory for everything, so that nothing is compiled twice.
 CARGO_FLAGS := --release --locked
+
+# A test that talks to servers waits for most of its time, so two share a core.
+TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 
 # What breaks exactly-once delivery in every test run; `make chaos` has all faults.
 SHORT_FAULTS := member_kill,member_zombie,member_leave,server_kill,server_freeze,insert_cut_upload,insert_cut_after_request,insert_cut_answer,insert_late,insert_lost_answer_timeout,crash_at_intent_commit_sent,crash_at_intent_committed,crash_at_insert_answered,crash_at_batch_settled,crash_at_recommitted,broker_kill
@@ -26,11 +29,12 @@ demo: build ## Three million flights through Kafka into ClickHouse, then the pro
 	@dev/demo
 
 test: lint build ## Every test, those against real servers too (57 min from a fresh clone on 2 cores).
-	PENSTOCK_CHAOS_SEEDS=2..3 PENSTOCK_CHAOS_SECONDS=30 PENSTOCK_CHAOS_SELFTEST=1 \
+	RUST_TEST_THREADS=$(TEST_THREADS) PENSTOCK_CHAOS_SEEDS=2..3 PENSTOCK_CHAOS_SECONDS=30 PENSTOCK_CHAOS_SELFTEST=1 \
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
 	dev/bench-guard
 	dev/schemathesis
+	dev/test-bucket
 	dev/test-console
 	dev/setup-helm
 	dev/test-helm
@@ -42,6 +46,9 @@ test-unit: setup ## The tests beside the code; no servers.
 test-helm: build ## The chart, its rules and the image, without a cluster (4 min the first time, then 2 min).
 	@dev/setup-helm
 	@dev/test-helm
+
+test-bucket: build ## Backups into an S3 bucket that moto serves: made, verified, restored, damaged and found out (10 s).
+	@dev/test-bucket
 
 test-console: build ## The console's page in a browser without a screen, against real processes (2 min): docs/console.md.
 	@dev/test-console

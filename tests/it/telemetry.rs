@@ -74,7 +74,7 @@ fn every_declared_metric_moves() {
     let mut scene = Scene::with_table(&kafka, &ch, merging_table);
     scene.config = scene
         .config
-        .set("clickhouse.insert_timeout", "2s")
+        .set("clickhouse.insert_timeout", "6s")
         .set("memory.budget", "48MiB")
         .set("kafka.prefetch", "16MiB")
         .set("batch.bytes_max", "4MiB")
