@@ -5,6 +5,7 @@ pub mod crypt;
 pub mod faults;
 pub mod record;
 pub mod telemetry;
+pub mod tls;
 pub mod units;
 
 // What a table is.

@@ -2,73 +2,42 @@
 //!
 //! Refuses to fall back: a file that cannot be read is an error at start, never a weaker check.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use hyper_rustls::ConfigBuilderExt;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::config::Tls;
 use super::error::Error;
+use crate::tls;
 
 /// The TLS side of the connector. Without `https` endpoints nothing is read and nobody is trusted.
-pub fn client_config(tls: &Tls, any_https: bool) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| fault(format!("TLS cannot be set up: {e}")))?;
-    let builder = if tls.insecure_skip_verify {
+pub fn client_config(config: &Tls, any_https: bool) -> Result<ClientConfig, Error> {
+    let builder = if config.insecure_skip_verify {
         tracing::warn!("clickhouse.tls.insecure_skip_verify is set: certificates of servers are not checked");
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
-    } else if let Some(path) = &tls.ca_file {
-        builder.with_root_certificates(roots(path)?)
-    } else if any_https {
-        builder
-            .with_native_roots()
-            .map_err(|e| fault(format!("the system's certificate authorities cannot be read: {e}")))?
+        let accept = Arc::new(AcceptAny(tls::provider()));
+        tls::builder().map_err(fault)?.dangerous().with_custom_certificate_verifier(accept)
     } else {
-        builder.with_root_certificates(RootCertStore::empty())
+        tls::trusting(config.ca_file.as_deref(), any_https).map_err(fault)?
     };
-    match (&tls.cert_file, &tls.key_file) {
+    match (&config.cert_file, &config.key_file) {
         (None, None) => Ok(builder.with_no_client_auth()),
         (Some(cert), Some(key)) => {
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable(key, &e))?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| fault(tls::Error::file(key, &e)))?;
             builder
-                .with_client_auth_cert(certificates(cert)?, key)
+                .with_client_auth_cert(tls::certificates(cert).map_err(fault)?, key)
                 .map_err(|e| fault(format!("the client certificate does not fit its key: {e}")))
         }
-        _ => Err(fault("clickhouse.tls.cert_file and key_file belong together".to_owned())),
+        _ => Err(fault("clickhouse.tls.cert_file and key_file belong together")),
     }
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|e| unreadable(path, &e))?;
-    }
-    Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let all: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|e| unreadable(path, &e))?.collect();
-    match all {
-        Ok(all) if all.is_empty() => Err(unreadable(path, &"it holds no certificate")),
-        Ok(all) => Ok(all),
-        Err(e) => Err(unreadable(path, &e)),
-    }
-}
-
-fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    fault(format!("{} cannot be used: {error}", path.display()))
-}
-
-fn fault(message: String) -> Error {
-    Error::Config { message, hint: "give PEM files that this process may read, under clickhouse.tls" }
+fn fault(what: impl std::fmt::Display) -> Error {
+    let hint = "give PEM files that this process may read, under clickhouse.tls";
+    Error::Config { message: what.to_string(), hint }
 }
 
 /// Accepts every certificate, because it was asked for; the handshake itself is still checked.

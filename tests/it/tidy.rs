@@ -16,13 +16,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("faults", &[]),
     ("crypt", &["units"]),
-    ("telemetry", &["units", "record"]),
+    ("tls", &[]),
+    ("telemetry", &["tls", "units", "record"]),
     ("schema", &["crypt", "units", "record", "telemetry"]),
     ("columns", &["schema", "record", "units", "telemetry"]),
     ("decode", &["schema", "columns", "crypt", "record", "units", "telemetry"]),
     ("batch", &["columns", "record", "units", "telemetry"]),
     ("kafka", &["faults", "record", "units", "telemetry"]),
-    ("clickhouse", &["faults", "record", "units", "telemetry"]),
+    ("clickhouse", &["faults", "record", "tls", "units", "telemetry"]),
     ("delivery", &["record", "units", "telemetry"]),
     ("dead_letter", &["kafka", "clickhouse", "faults", "record", "units", "telemetry"]),
     (
@@ -61,7 +62,18 @@ const EDGES: &[(&str, &[&str])] = &[
     // Kafka for choosing a leader and for dead letters, never for the offsets of the line.
     (
         "admin",
-        &["kafka", "clickhouse", "dead_letter", "schema", "crypt", "faults", "record", "units", "telemetry"],
+        &[
+            "kafka",
+            "clickhouse",
+            "dead_letter",
+            "schema",
+            "crypt",
+            "faults",
+            "record",
+            "tls",
+            "units",
+            "telemetry",
+        ],
     ),
     ("generate", &["kafka", "clickhouse", "record", "units", "telemetry"]),
     (

@@ -4,21 +4,18 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+
+use crate::tls;
 
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -29,10 +26,8 @@ pub enum Error {
         "admin.access.jwks_url is no address\nhint: write https://host/path; http:// only for 127.0.0.1 or localhost"
     )]
     Address,
-    #[error("{} holds no certificates\nhint: name a PEM file in admin.access.jwks_ca_file", .0.display())]
-    Authorities(PathBuf),
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
+    #[error("{0}\nhint: authorities are named by the setting that ends with ca_file, as a PEM file")]
+    Tls(#[from] tls::Error),
     #[error("it cannot be read: {0}")]
     Read(String),
     #[error("it answers {0}")]
@@ -66,15 +61,7 @@ pub fn caller(url: &str, authorities: Option<&Path>) -> Result<(Uri, Caller), Er
         Some("http") if is_here => {}
         _ => return Err(Error::Address),
     }
-    let tls = |error: &dyn fmt::Display| Error::Tls(error.to_string());
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| tls(&error))?;
-    let config = match authorities {
-        Some(path) => builder.with_root_certificates(roots(path)?),
-        None if is_here => builder.with_root_certificates(RootCertStore::empty()),
-        None => builder.with_native_roots().map_err(|error| tls(&error))?,
-    };
+    let config = tls::trusting(authorities, !is_here)?;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(ANSWER_MAX));
@@ -131,13 +118,4 @@ impl fmt::Display for Source {
             Source::Url(address) => f.write_str(address.uri.host().unwrap_or_default()),
         }
     }
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    let wrong = || Error::Authorities(path.to_owned());
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|_| wrong())? {
-        roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;
-    }
-    if roots.is_empty() { Err(wrong()) } else { Ok(roots) }
 }

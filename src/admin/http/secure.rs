@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::zeroize::Zeroizing;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
@@ -20,21 +19,20 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use crate::crypt::{self, open_secret};
 use crate::telemetry::listen::{Connection, Limited};
+use crate::tls;
 
 /// What the encryption is made of.
 ///
 /// # Errors
 /// What of the files cannot be used.
 pub fn acceptor(cert: &Path, key: &Path, crypt: &crypt::Config) -> Result<TlsAcceptor, String> {
-    let unusable =
-        |path: &Path, error: &dyn std::fmt::Display| format!("{} cannot be used: {error}", path.display());
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.map_err(|error| unusable(cert, &error))?;
+    let unusable = |path, error: &dyn std::fmt::Display| tls::Error::file(path, error).to_string();
+    let chain = tls::certificates(cert).map_err(|error| error.to_string())?;
     let private = std::fs::read(key).map_err(|error| unusable(key, &error))?;
     let private = open_secret(crypt, "admin.tls.key_file", Zeroizing::new(private));
     let private = private.map_err(|error| unusable(key, &error))?;
     let private = PrivateKeyDer::from_pem_slice(&private).map_err(|error| unusable(key, &error))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_no_client_auth()

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::{Finding, State};
 use crate::telemetry::metrics::METRICS;
+use crate::tls;
 
 const HINT: &str = "put a new certificate in its place; the process reads it at its next start";
 
@@ -47,9 +46,8 @@ fn judge(setting: &str, end: DateTime<Utc>, left_min: Duration, now: DateTime<Ut
 
 /// When the first certificate of the file ends.
 fn end(path: &Path) -> Result<DateTime<Utc>, String> {
-    let mut all = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-    let first = all.next().ok_or_else(|| "it holds no certificate".to_owned())?;
-    let first = first.map_err(|error| error.to_string())?;
+    let all = tls::certificates(path).map_err(|error| error.to_string())?;
+    let first = all.first().ok_or_else(|| "it holds no certificate".to_owned())?;
     let certificate = Certificate::from_der(first.as_ref()).map_err(|error| error.to_string())?;
     let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
     let end = i64::try_from(end.as_secs()).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));

@@ -2,14 +2,12 @@
 //!
 //! Refuses to show what headers hold, to trust a certificate that does not check, and to read a long answer.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -17,11 +15,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
 use super::super::config::Traces;
+use crate::tls;
 
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -70,9 +66,10 @@ impl Client {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(config.timeout.0));
-        let tls = tls(config.ca_file.as_deref(), endpoint.starts_with("https://"))?;
+        let tls = tls::trusting(config.ca_file.as_deref(), endpoint.starts_with("https://"))
+            .map_err(|error| Error::Config(format!("telemetry.traces: {error}")))?;
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(tls.with_no_client_auth())
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
@@ -140,37 +137,6 @@ fn address(endpoint: &str) -> Result<Uri, Error> {
     let mut parts = uri.into_parts();
     parts.path_and_query = "/v1/traces".parse().ok();
     Uri::from_parts(parts).map_err(|_| wrong())
-}
-
-fn tls(ca_file: Option<&Path>, is_https: bool) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Config(format!("TLS cannot be set up: {error}")))?;
-    let builder = match ca_file {
-        Some(path) => builder.with_root_certificates(roots(path)?),
-        None if is_https => builder.with_native_roots().map_err(|error| {
-            Error::Config(format!("the system's certificate authorities cannot be read: {error}"))
-        })?,
-        None => builder.with_root_certificates(RootCertStore::empty()),
-    };
-    Ok(builder.with_no_client_auth())
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, Error> {
-    let unreadable = |why: String| {
-        Error::Config(format!("telemetry.traces.ca_file: {} cannot be used: {why}", path.display()))
-    };
-    let mut roots = RootCertStore::empty();
-    let all = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?;
-    for certificate in all {
-        let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
-    }
-    match roots.is_empty() {
-        true => Err(unreadable("it holds no certificate".to_owned())),
-        false => Ok(roots),
-    }
 }
 
 #[cfg(test)]
