@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backup;
 pub mod capacity;
 pub mod care;
+mod control;
 pub mod crypt;
 mod desk;
 pub mod dlq;
