@@ -19,6 +19,7 @@ pub mod health;
 pub mod ledger;
 mod levels;
 pub mod lifecycle;
+pub mod line;
 pub mod migrate;
 pub mod progress;
 pub mod query;

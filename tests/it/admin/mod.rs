@@ -63,6 +63,14 @@ impl Admin {
         log.trim().to_owned()
     }
 
+    /// Of an operator who may see personal data.
+    pub fn token_for_values(&self) -> String {
+        let (code, log) =
+            self.run(&["token", "issue", "--subject", "it-values", "--role", "operator", "--pii"]);
+        assert_eq!(code, Some(0), "{log}");
+        log.trim().to_owned()
+    }
+
     /// One that is made where the trail is not known.
     pub fn token_without_trail(&self, role: &str) -> String {
         let config = self.config.clone().set("admin.audit", json!({}));
