@@ -161,13 +161,10 @@ impl LineControl {
             }
             let said = self.tell(&wanted.order(&id, &until, left)).await;
             let is_over = said.pods.iter().any(|pod| pod.is_over);
-            let event =
-                json!({ "read": begun.elapsed().min(wanted.span).as_secs(), "total": wanted.span.as_secs() });
+            let (read, total) = (begun.elapsed().min(wanted.span).as_secs(), wanted.span.as_secs());
             (watched.tell)(match last.as_ref() == Some(&said) {
-                true => event,
-                false => {
-                    json!({ "read": event["read"], "total": event["total"], "until": until, "pods": said.pods })
-                }
+                true => json!({ "read": read, "total": total }),
+                false => json!({ "read": read, "total": total, "until": until, "pods": said.pods }),
             });
             if is_over {
                 // Whoever was told of it again meanwhile hears that it is over.

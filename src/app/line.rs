@@ -53,9 +53,9 @@ pub fn ask(place: Place<'_>, wanted: &Wanted) -> Result<Came, Error> {
         let query = if wanted.dry_run { "?dry_run=true" } else { "" };
         let answer = remote.call(&format!("{}{query}", wanted.path), Some(&wanted.body)).await?;
         if wanted.dry_run {
-            return Ok(Came { job: None, until: None, pods: answer["pods"].clone() });
+            return Ok(Came { job: None, until: None, pods: field(&answer, "pods") });
         }
-        let id = answer["id"].as_str().unwrap_or_default().to_owned();
+        let id = field(&answer, "id").as_str().unwrap_or_default().to_owned();
         let looked = async {
             loop {
                 let job = remote.call(&format!("/v1/jobs/{id}"), None).await?;
@@ -73,21 +73,26 @@ pub fn ask(place: Place<'_>, wanted: &Wanted) -> Result<Came, Error> {
 /// What a job has come to; nothing yet of one that runs.
 fn outcome(job: &Value, lasts: bool) -> Result<Option<Came>, Error> {
     let first = |name: &str| {
-        let mut events = job["events"].as_array().into_iter().flatten();
-        events.find(|event| !event[name].is_null()).map(|event| event[name].clone())
+        let mut events = job.get("events").and_then(Value::as_array).into_iter().flatten();
+        events.find_map(|event| event.get(name).cloned())
     };
     let until = first("until").and_then(|until| until.as_str().map(str::to_owned));
-    match job["state"].as_str() {
+    match job.get("state").and_then(Value::as_str) {
         Some("running") if !lasts => Ok(None),
         // Before the first step has been judged, nobody may have begun it.
         Some("running") => Ok(first("pods").filter(any_ok).map(|pods| Came { job: None, until, pods })),
-        Some("done") => Ok(Some(Came { job: None, until, pods: job["result"]["pods"].clone() })),
-        _ => Err(Error::Failed(anyhow::anyhow!(told(&job["error"])))),
+        Some("done") => Ok(Some(Came { job: None, until, pods: field(&field(job, "result"), "pods") })),
+        _ => Err(Error::Failed(anyhow::anyhow!(told(&field(job, "error"))))),
     }
 }
 
+/// What a field holds, and null where there is none.
+fn field(value: &Value, name: &str) -> Value {
+    value.get(name).cloned().unwrap_or_default()
+}
+
 fn any_ok(pods: &Value) -> bool {
-    pods.as_array().is_some_and(|pods| pods.iter().any(|pod| pod["ok"] == true))
+    pods.as_array().is_some_and(|pods| pods.iter().any(|pod| field(pod, "ok") == true))
 }
 
 #[cfg(test)]

@@ -114,9 +114,9 @@ pub fn run(
 }
 
 fn text(came: &Came) -> String {
-    let of = |pod: &Value, name: &str| pod[name].as_str().unwrap_or_default().to_owned();
+    let of = |pod: &Value, name: &str| pod.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let line = |pod: &Value| {
-        let mark = if pod["ok"] == true { "" } else { "not done: " };
+        let mark = if pod.get("ok") == Some(&Value::Bool(true)) { "" } else { "not done: " };
         format!("{}: {mark}{}\n", of(pod, "address"), of(pod, "said"))
     };
     let mut text: String = came.pods.as_array().into_iter().flatten().map(line).collect();

@@ -88,7 +88,7 @@ impl Remote {
         match (status, answer) {
             (StatusCode::UNAUTHORIZED, _) => Err(Error::Token),
             (status, Ok(answer)) if status.is_success() => Ok(answer),
-            (status, Ok(problem)) if problem["detail"].is_string() => {
+            (status, Ok(problem)) if problem.get("detail").is_some() => {
                 Err(Error::Problem(status, told(&problem)))
             }
             (status, Ok(_)) => Err(Error::Status(self.host.clone(), status)),
@@ -118,7 +118,7 @@ impl Remote {
 
 /// A problem for people.
 pub fn told(problem: &Value) -> String {
-    let text = |name: &str| problem[name].as_str().unwrap_or_default();
+    let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
     match text("hint") {
         "" => text("detail").to_owned(),
         hint => format!("{}\nhint: {hint}", text("detail")),

@@ -8,6 +8,7 @@ mod fleet;
 mod health;
 mod jobs;
 mod letters;
+mod line;
 mod metrics;
 mod remembered;
 mod tables;
