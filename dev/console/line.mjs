@@ -162,7 +162,7 @@ export class Line {
   trail = () => readFileSync(path.join(this.folder, "trail"), "utf8").split("\n");
 
   token(role) {
-    return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role);
+    return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role, "--pii");
   }
 
   published = 0;

@@ -17,6 +17,7 @@ use super::commits::Commits;
 use super::drain::{Revocation, Stopping};
 use super::flush::{Flushed, Flusher, Job};
 use super::lane::Lane;
+use super::orders::Heard;
 use super::recover::{Found, Takeover};
 use super::regulate::Regulator;
 use super::report::{Reporter, report_written};
@@ -29,7 +30,7 @@ use crate::delivery::Ticket;
 use crate::faults::Point;
 use crate::kafka::context::{Notice, Progress};
 use crate::kafka::{self, Consumer, Event};
-use crate::record::{OffsetRange, TopicPartition};
+use crate::record::{Offset, OffsetRange, TopicPartition};
 use crate::schema::subject::Erased;
 use crate::telemetry::metrics::METRICS;
 
@@ -57,6 +58,7 @@ pub struct Worker {
     pub reporter: Reporter,
     pub stages: Stages,
     pub updates: Updates,
+    pub orders: Heard,
     /// Who was erased, as it was read last.
     pub erased: watch::Receiver<Arc<Erased>>,
     pub commits: Commits,
@@ -96,6 +98,8 @@ pub enum Answer {
     Committed(Result<(), kafka::Error>),
     /// What the last owners of partitions committed.
     Found(Takeover, Found),
+    /// What the brokers say of partitions that are held back: committed, and end.
+    Standing(Vec<(Slot, (Option<Offset>, Offset))>),
     /// Whether a range that a former owner planned holds no record any more.
     Gone(Slot, OffsetRange, Result<bool, kafka::Error>),
 }
@@ -116,6 +120,7 @@ impl Worker {
                 self.settle(answer, now)?;
             }
             self.line.seal_aged(now)?;
+            self.heed(now)?;
             self.hand_out_letters();
             self.send_batches(now);
             self.regulate(now)?;
@@ -214,6 +219,7 @@ impl Worker {
             self.ask_for_plans(takeover, Duration::ZERO);
         } else {
             self.consumer.accept(partitions)?;
+            self.begin_held(partitions, now)?;
         }
         Ok(())
     }
@@ -223,6 +229,10 @@ impl Worker {
         for one in all {
             let Some(slot) = self.line.partitions.slot_of(&one.source) else { continue };
             let Some(owned) = self.line.partitions.get_mut(slot) else { continue };
+            // What the statistics say of it is of before, since nothing is fetched.
+            if owned.is_held {
+                continue;
+            }
             owned.end = Some(one.end);
             owned.caught_up = one.caught_up;
             owned.quiet_looks = if one.caught_up { owned.quiet_looks + 1 } else { 0 };
@@ -243,6 +253,7 @@ impl Worker {
     pub fn settle(&mut self, answer: Answer, now: Instant) -> Result<(), Error> {
         match answer {
             Answer::Found(takeover, found) => return self.take_over(takeover, found, now),
+            Answer::Standing(all) => self.held_stand(all),
             Answer::Gone(slot, range, gone) => return self.cut_what_is_gone(slot, range, gone, now),
             Answer::Committed(result) => self.commits.answered(result, &mut self.line.partitions)?,
             Answer::Buried { slot, ticket } => {
