@@ -58,7 +58,7 @@ async function first(checks, browser, line) {
         .reduce((sum, entry) => sum + entry.encodedBodySize, 0),
     );
     checks.figure("page", `${(bytes / 1000).toFixed(0)} kB in all`);
-    must(bytes > 10_000 && bytes < 150_000, `${bytes} bytes`);
+    must(bytes > 10_000 && bytes < 170_000, `${bytes} bytes`);
     await close();
   });
 }

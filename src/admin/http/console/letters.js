@@ -2,10 +2,11 @@
 // the whole topic. Shows no value that somebody did not ask for with a reason.
 
 import { ask } from "./api.js";
+import { dialog, facts, field, reasonLine, refusal } from "./dialogs.js";
 import { el, say, text } from "./dom.js";
 import { clock, count, plural, whole } from "./format.js";
 import { purgeDialog, replayDialog } from "./replay.js";
-import { action, dialog, facts, field, hindrance, refusal, table } from "./ui.js";
+import { action, hindrance, table } from "./ui.js";
 
 export const RIGHTS = {
   read: "dead_letter_read",
@@ -276,14 +277,7 @@ function letterDialog(letter) {
 
 function revealDialog(query, done) {
   dialog("Show values", (content, node) => {
-    const reason = el("input", {
-      type: "text",
-      required: true,
-      minlength: "3",
-      maxlength: "200",
-      autofocus: true,
-      autocomplete: "off",
-    });
+    const reason = reasonLine({ autofocus: true });
     const place = el("div");
     const form = el(
       "form",
