@@ -131,7 +131,7 @@ export async function start(port = 0) {
       error: null,
     };
     jobs.unshift(job);
-    if (!lasts) setTimeout(() => Object.assign(job, { state: "done", progress: 1, result }), 1200).unref();
+    if (!lasts) setTimeout(() => Object.assign(job, { state: "done", progress: 1, result }), 500).unref();
     return job;
   }
 
@@ -178,6 +178,8 @@ export async function start(port = 0) {
       begin(action, actor, result, lasts),
     );
     if (answer) return answer;
+    if (route === "POST /v1/tokens/refresh")
+      return [200, { token: actor, subject: "ann", roles: [actor], ends: iso(Date.now() + 3_600_000), own: true }];
     const [, id, verb] = /^\/v1\/jobs\/([^/]+)(\/cancel)?$/.exec(url.pathname) ?? [];
     const job = jobs.find((one) => one.id === id);
     if (job && verb) job.state = "cancelled";
@@ -205,6 +207,8 @@ export async function start(port = 0) {
       if (url.pathname === "/v1/summary") return json(200, summary(now, Date.now(), permissions, jobs, actor));
       if (url.pathname === "/v1/self")
         return json(200, { subject: "ann", roles: [actor], ends: iso(Date.now() + 3_600_000), own: true, permissions });
+      if (request.headers["idempotency-key"] && /\/cancel$|^\/v1\/tokens/.test(url.pathname))
+        return json(400, { detail: "this route takes no Idempotency-Key", hint: "routes that answer 202 do" });
       const [status, value] = act(request.method, url, text, actor);
       return json(status, value);
     });

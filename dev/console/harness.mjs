@@ -143,10 +143,10 @@ export const level = (page) =>
     .getAttribute("data-level", { timeout: 1000 })
     .catch(() => null);
 
-/** Serious faults as axe sees them; what it says of lesser ones is counted. */
-export async function accessible(page, where) {
-  await page.evaluate(AXE);
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+/** Serious faults as axe sees them, of the page or of a part of it; what it says of lesser ones is counted. */
+export async function accessible(page, where, part = "html") {
+  if (!(await page.evaluate(() => Boolean(globalThis.axe)))) await page.evaluate(AXE);
+  const found = await page.evaluate((part) => globalThis.axe.run(part, { resultTypes: ["violations"] }), part);
   const grave = found.violations.filter((one) => one.impact === "serious" || one.impact === "critical");
   const told = grave.map(
     (one) =>

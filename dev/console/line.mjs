@@ -81,6 +81,7 @@ export class Line {
     for (const key of ["token-key", "audit-key"])
       writeFileSync(path.join(line.folder, key), randomBytes(48).toString("base64"), { mode: 0o600 });
     line.writeTable(399);
+    line.writeMigrations();
     writeFileSync(line.config, line.settings());
     await line.query(`CREATE DATABASE ${line.database}`);
     await line.call("schema", "create");
@@ -112,6 +113,7 @@ export class Line {
       },
       tables: { path: path.join(this.folder, "schemas") },
       batch: { age_max: "200ms" },
+      migrations: { path: path.join(this.folder, "migrations") },
       reload: { interval: "500ms" },
       // A part of the events is refused on purpose.
       dead_letter: { ceiling: { percent_max: 100 } },
@@ -124,6 +126,10 @@ export class Line {
           key_file: path.join(this.folder, "audit-key"),
           checkpoint_file: path.join(this.folder, "points"),
         },
+        backup: {
+          destination: { kind: "file", path: this.database },
+          policies: { all: { tables: ["clicks"] } },
+        },
         console: { lines: [`http://127.0.0.1:${this.runTelemetry}`], name: "checks" },
       },
     };
@@ -131,10 +137,24 @@ export class Line {
     return JSON.stringify(json, null, 2);
   }
 
-  /** The table of schemas/clicks, which refuses every status above. */
+  /** The table of schemas/clicks, which refuses every status above. Gives whether that is another than before. */
   writeTable(statusMax) {
+    if (statusMax === this.statusMax) return false;
+    this.statusMax = statusMax;
     const text = readFileSync(path.join(ROOT, "schemas/clicks/table.yaml"), "utf8");
     writeFileSync(path.join(this.folder, "schemas/clicks/table.yaml"), text.replace("max: 599", `max: ${statusMax}`));
+    return true;
+  }
+
+  /** One that adds, and one that removes something and says so. */
+  writeMigrations() {
+    const folder = path.join(this.folder, "migrations");
+    mkdirSync(folder);
+    const files = {
+      "V1__notes.sql": "CREATE TABLE notes (id UInt64, old String) ENGINE = MergeTree ORDER BY id;",
+      "V2__no_old.sql": "-- penstock: danger=drop\nALTER TABLE notes DROP COLUMN old;",
+    };
+    for (const [name, text] of Object.entries(files)) writeFileSync(path.join(folder, name), text);
   }
 
   startAdmin() {
@@ -161,8 +181,8 @@ export class Line {
   /** The lines of the audit trail. */
   trail = () => readFileSync(path.join(this.folder, "trail"), "utf8").split("\n");
 
-  token(role) {
-    return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role);
+  token(role, ...more) {
+    return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role, ...more);
   }
 
   published = 0;
@@ -202,6 +222,9 @@ export class Line {
       .filter((row) => row.startsWith(`${name}{`) && row.includes(label))
       .reduce((sum, row) => sum + Number(row.slice(row.lastIndexOf(" "))), 0);
   }
+
+  refused = () => this.metric("penstock_dlq_records_total", 'outcome="ok"');
+  reloads = () => this.metric("penstock_config_reloads_total", 'outcome="ok"');
 
   server(command, ...rest) {
     return run(process.env.PENSTOCK_TEST_DEV, [

@@ -30,7 +30,7 @@ async function line(checks, browser, fixture) {
       );
       await page.keyboard.press("Enter");
       must(sent(fixture, "/v1/line/pause").length === 0, "it was sent without a reason");
-      await accessible(page, "the pause dialog");
+      await accessible(page, "the pause dialog", "dialog");
       await page.keyboard.type("a bad deploy");
       await page.keyboard.press("Enter");
       await page.locator("dialog .outcome").waitFor();
@@ -82,7 +82,8 @@ async function refusals(checks, browser, fixture) {
     await page.getByText("You act as ann, operator").waitFor();
     const pause = page.getByRole("button", { name: "Pause events" });
     must((await pause.getAttribute("title")).includes("no key"), await pause.getAttribute("title"));
-    await pause.click();
+    await pause.focus();
+    await page.keyboard.press("Enter");
     must((await page.locator("dialog").count()) === 0, "a dialog opened");
     await accessible(page, "no control");
     fixture.set({ control: true });
@@ -218,7 +219,7 @@ async function tryOne(page, fixture, { name, press, fill, shows, reason, types, 
   for (const words of shows) await box.getByText(words).first().waitFor();
   const go = box.getByRole("button", { name: verb, exact: true });
   await go.waitFor();
-  await accessible(page, name);
+  await accessible(page, name, "dialog");
   must((await overflow(page)) <= 0, `${name} is too wide: ${await widest(page)}`);
   must(real(fixture, path).length === 0, `${name} was sent before it was confirmed`);
   must(sent(fixture, path).length === 1, `${name} was not tried first`);
@@ -272,7 +273,7 @@ async function others(checks, browser, fixture) {
       await page.getByRole("button", { name: "List schedules" }).click();
       await page.getByRole("button", { name: "Last runs of rules" }).click();
       await page.locator("dialog").getByText("a rule cannot be carried out").waitFor();
-      await accessible(page, "runs");
+      await accessible(page, "runs", "dialog");
       await page.keyboard.press("Escape");
       await page.getByRole("button", { name: "Run now rules" }).click();
       await page.locator("dialog").getByRole("button", { name: "Run now", exact: true }).click();

@@ -39,6 +39,7 @@ function revokeDialog(done) {
       field("Id of the token", id, "Its claim jti: penstock token verify --output json, or a line of the trail."),
     ],
     path: "/v1/tokens/revoke",
+    atOnce: true,
     body: () => ({ id: id.value.trim() }),
     look: {
       draw: (answer) =>

@@ -2,7 +2,7 @@
 // may be done is the server's to say, and each section draws itself.
 
 import { access } from "./access.js";
-import { Live, ask, requestKey, token } from "./api.js";
+import { Live, ask, token } from "./api.js";
 import { backups } from "./backups.js";
 import { dialog } from "./dialogs.js";
 import { attribute, el, show, text } from "./dom.js";
@@ -219,7 +219,7 @@ function connect() {
 
 async function renew() {
   try {
-    const made = await ask("/v1/tokens/refresh", { method: "POST", key: requestKey() });
+    const made = await ask("/v1/tokens/refresh", { method: "POST" });
     token.set(made.token);
     self = { ...made };
     toast("The token was renewed.");

@@ -185,6 +185,7 @@ function came(place, { job, told, wrong, more }) {
  * server is asked first what it would do: `{ label, isAtOnce, more(signal), draw(answer, more), stop(answer, more) }`, where
  * `stop` says why it cannot be done. Then it is confirmed: by a `reason`, and by `typed(answer)`, `{ what, text }`, or
  * nothing. `named(answer)` is added to the body: the hash of the plan that was looked at. `private` things are not copied.
+ * What is done `atOnce` is no job, and takes no key.
  */
 export function deed(what) {
   return dialog(what.title, (content, node) => new Deed(what, content, node));
@@ -207,7 +208,11 @@ class Deed {
       el(
         "p",
         { class: "row" },
-        el("button", { type: "submit", class: "main", text: what.look?.label ?? "Look first" }),
+        el("button", {
+          type: "submit",
+          class: what.look?.isAtOnce ? "quiet" : "main",
+          text: what.look?.isAtOnce ? "Look again" : (what.look?.label ?? "Look first"),
+        }),
       ),
     );
     this.confirm = el(
@@ -303,7 +308,7 @@ class Deed {
     }
     const body = this.body();
     // One press is one request, also if it has to be sent twice.
-    this.key ??= requestKey();
+    this.key ??= this.what.atOnce ? null : requestKey();
     show(this.confirm, false);
     show(this.looking, false);
     const { draw, fault, lasts } = this.what;

@@ -1,6 +1,6 @@
 // Jobs: what is under way and what came of it, and ending it. Asks the admin process; decides nothing itself.
 
-import { ask, requestKey } from "./api.js";
+import { ask } from "./api.js";
 import { dialog, facts, refusal, verbatim } from "./dialogs.js";
 import { attribute, el, show, text, width } from "./dom.js";
 import { clock, share } from "./format.js";
@@ -54,7 +54,7 @@ function cancelCell(cell, job) {
 
 async function cancelJob(job) {
   try {
-    await ask(`/v1/jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST", key: requestKey() });
+    await ask(`/v1/jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST" });
     toast(`${job.action} was asked to end; it does before its next statement.`);
   } catch (error) {
     toast(`Not done: ${error.message}`, error.hint);
