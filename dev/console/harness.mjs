@@ -37,7 +37,7 @@ export class Checks {
   }
 
   async check(name, work) {
-    if (this.only && !name.includes(this.only)) return;
+    if (this.only && !new RegExp(this.only).test(name)) return;
     this.before?.();
     const began = performance.now();
     const took = () => `${((performance.now() - began) / 1000).toFixed(1)} s`;

@@ -130,6 +130,7 @@ export class Line {
           destination: { kind: "file", path: this.database },
           policies: { all: { tables: ["clicks"] } },
         },
+        schedules: [{ name: "files", what: "migrate verify", every: "24h" }],
         console: { lines: [`http://127.0.0.1:${this.runTelemetry}`], name: "checks" },
       },
     };
@@ -138,11 +139,13 @@ export class Line {
   }
 
   /** The table of schemas/clicks, which refuses every status above. Gives whether that is another than before. */
-  writeTable(statusMax) {
-    if (statusMax === this.statusMax) return false;
-    this.statusMax = statusMax;
-    const text = readFileSync(path.join(ROOT, "schemas/clicks/table.yaml"), "utf8");
-    writeFileSync(path.join(this.folder, "schemas/clicks/table.yaml"), text.replace("max: 599", `max: ${statusMax}`));
+  writeTable(statusMax, days = 3900) {
+    const rules = `subject_columns: [user_id]\nlifecycle: {time_column: time, delete_after: ${days}d}\n`;
+    const clicks = readFileSync(path.join(ROOT, "schemas/clicks/table.yaml"), "utf8");
+    const text = `${clicks.replace("max: 599", `max: ${statusMax}`)}\n${rules}`;
+    if (text === this.table) return false;
+    this.table = text;
+    writeFileSync(path.join(this.folder, "schemas/clicks/table.yaml"), text);
     return true;
   }
 
@@ -153,6 +156,7 @@ export class Line {
     const files = {
       "V1__notes.sql": "CREATE TABLE notes (id UInt64, old String) ENGINE = MergeTree ORDER BY id;",
       "V2__no_old.sql": "-- penstock: danger=drop\nALTER TABLE notes DROP COLUMN old;",
+      "V2__no_old.down.sql": "ALTER TABLE notes ADD COLUMN old String;",
     };
     for (const [name, text] of Object.entries(files)) writeFileSync(path.join(folder, name), text);
   }

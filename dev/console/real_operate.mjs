@@ -12,15 +12,22 @@ export async function operateReal(checks, browser, line) {
     await work(page);
     await close();
   };
+  await until("there are rows", async () => (await line.rows()) > 0, 30_000);
   await checks.check("a replay is cancelled while it runs, and what is left is purged", () =>
     as((page) => cancelAndPurge(page, line)),
   );
   await checks.check("a table is optimised: parts before, room, parts after", () => as((page) => optimise(page, line)));
-  await checks.check("migrations are run; the version of the one that drops is typed", () =>
+  await checks.check("a TTL is materialised, rules of age are applied, the rows of a subject are counted", () =>
+    as((page) => rules(page, line)),
+  );
+  await checks.check("migrations are run and taken back; the version of the one that drops is typed", () =>
     as((page) => migrate(page, line)),
   );
+  await checks.check("a schedule is run by hand, and its run is listed", () => as((page) => schedule(page)));
   await checks.check("a token is renewed before it ends, and one is taken back by its id", () => tokens(browser, line));
-  await checks.check("a backup is made, verified, and restored beside", () => as((page) => backUp(page, line)));
+  await checks.check("a backup is made, verified, restored beside, and deleted; rules keep the others", () =>
+    as((page) => backUp(page, line)),
+  );
 }
 
 const press = (place, name) => place.getByRole("button", { name, exact: true }).click();
@@ -102,6 +109,31 @@ async function optimise(page, line) {
   must(after === partitions, `${after} parts in ${partitions} partitions`);
 }
 
+async function rules(page, line) {
+  const box = page.locator("dialog");
+  await pressLike(page, /^Materialise TTL .*clicks/);
+  await box.getByText(/MATERIALIZE TTL IN PARTITION/).waitFor();
+  await press(box, "Materialise TTL");
+  await ended(box);
+  await page.keyboard.press("Escape");
+  line.writeTable(599, 4100);
+  await press(page, "Plan");
+  await page.locator("#lifecycle").getByText("differs from its rules").waitFor();
+  await press(page, "Apply the rules of clicks");
+  await confirmed(page, "clicks");
+  await page.locator("#lifecycle").getByText("as its rules say").waitFor();
+  const ddl = await line.query(
+    `SELECT engine_full FROM system.tables WHERE database = '${line.database}' AND name = 'clicks'`,
+  );
+  must(ddl.includes(`${4100 * 86_400}`) || ddl.includes("4100"), ddl);
+  await page.keyboard.press("Escape");
+  await press(page, "Erase a subject…");
+  await page.getByLabel("Column").fill("user_id");
+  await page.getByLabel("Value").fill(await line.query(`SELECT user_id FROM ${line.database}.clicks LIMIT 1`));
+  await press(page, "Count first");
+  await box.getByText(/clicks: \d+ rows? in \d+ partition/).waitFor();
+}
+
 async function migrate(page, line) {
   await press(page, "How they stand");
   const told = page.locator("#migrations .soft").first();
@@ -114,6 +146,12 @@ async function migrate(page, line) {
     `SELECT groupArray(name) FROM system.columns WHERE database = '${line.database}' AND table = 'notes'`,
   );
   must(columns === "['id']", columns);
+  await page.keyboard.press("Escape");
+  await press(page, "Take back…");
+  await page.getByLabel("Stay at version").fill("1");
+  await page.keyboard.press("Enter");
+  await confirmed(page, "1");
+  await told.getByText("1 pending of 2 migrations.").waitFor();
 }
 
 async function backUp(page, line) {
@@ -141,6 +179,23 @@ async function backUp(page, line) {
     Number(await line.query(`SELECT count() FROM ${line.database}_restored.clicks`)),
   ];
   must(rows === restored && rows > 0, `${restored} rows of ${rows} came back`);
+  await page.keyboard.press("Escape");
+  await press(page, "Prune…");
+  await page.locator("dialog").getByText("the rules keep every backup").waitFor();
+  await page.keyboard.press("Escape");
+  await press(page, `Delete ${id}`);
+  await confirmed(page, id);
+  await page.locator("#backups").getByText("There is no backup.").waitFor();
+}
+
+async function schedule(page) {
+  await press(page, "List schedules");
+  await press(page, "Run now files");
+  await press(page.locator("dialog"), "Run now");
+  await ended(page.locator("dialog"));
+  await page.keyboard.press("Escape");
+  await press(page, "Last runs of files");
+  await page.locator("dialog tbody tr").filter({ hasText: "done" }).waitFor();
 }
 
 async function tokens(browser, line) {
