@@ -126,7 +126,7 @@ export async function start(port = 0) {
       progress: 0.1,
       actor,
       started_at: iso(Date.now()),
-      events: [{ read: 120, total: 1204 }],
+      events: [lasts ? { read: 0, total: 900, ...result } : { read: 120, total: 1204 }],
       result: null,
       error: null,
     };

@@ -78,7 +78,7 @@ export class Line {
     line.url = `http://127.0.0.1:${line.port}`;
     line.config = path.join(line.folder, "penstock.yaml");
     mkdirSync(path.join(line.folder, "schemas/clicks"), { recursive: true });
-    for (const key of ["token-key", "audit-key"])
+    for (const key of ["token-key", "audit-key", "control-key"])
       writeFileSync(path.join(line.folder, key), randomBytes(48).toString("base64"), { mode: 0o600 });
     line.writeTable(399);
     line.writeMigrations();
@@ -117,7 +117,10 @@ export class Line {
       reload: { interval: "500ms" },
       // A part of the events is refused on purpose.
       dead_letter: { ceiling: { percent_max: 100 } },
-      telemetry: { listen: `127.0.0.1:${this.runTelemetry}` },
+      telemetry: {
+        listen: `127.0.0.1:${this.runTelemetry}`,
+        control: { key_file: path.join(this.folder, "control-key") },
+      },
       admin: {
         listen: `127.0.0.1:${this.port}`,
         access: { key_file: path.join(this.folder, "token-key"), failures_max: 1000 },
@@ -131,7 +134,11 @@ export class Line {
           policies: { all: { tables: ["clicks"] } },
         },
         schedules: [{ name: "files", what: "migrate verify", every: "24h" }],
-        console: { lines: [`http://127.0.0.1:${this.runTelemetry}`], name: "checks" },
+        console: {
+          lines: [`http://127.0.0.1:${this.runTelemetry}`],
+          name: "checks",
+          control_key_file: path.join(this.folder, "control-key"),
+        },
       },
     };
     // YAML takes JSON.
@@ -186,7 +193,7 @@ export class Line {
   trail = () => readFileSync(path.join(this.folder, "trail"), "utf8").split("\n");
 
   token(role, ...more) {
-    return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role, ...more);
+    return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role, "--pii", ...more);
   }
 
   published = 0;

@@ -23,6 +23,9 @@ export async function operateReal(checks, browser, line) {
   await checks.check("migrations are run and taken back; the version of the one that drops is typed", () =>
     as((page) => migrate(page, line)),
   );
+  await checks.check("a topic is paused: nothing is taken in, the row says by whom and why; resumed: it goes on", () =>
+    as((page) => pause(page, line)),
+  );
   await checks.check("a schedule is run by hand, and its run is listed", () => as((page) => schedule(page)));
   await checks.check("a token is renewed before it ends, and one is taken back by its id", () => tokens(browser, line));
   await checks.check("a backup is made, verified, restored beside, and deleted; rules keep the others", () =>
@@ -107,6 +110,39 @@ async function optimise(page, line) {
   await ended(page.locator("dialog"));
   const [after] = await parts();
   must(after === partitions, `${after} parts in ${partitions} partitions`);
+}
+
+async function pause(page, line) {
+  const [box, row] = [page.locator("dialog"), page.locator("#operate tbody tr").filter({ hasText: "clicks" })];
+  await press(page, "Flush now");
+  await ended(page.locator("#operate"));
+  await press(page, "Reload files");
+  await until("it was read again", async () =>
+    /Done\..*Job/s.test(await page.locator("#operate .outcome").innerText()),
+  );
+  await press(page, "Pause clicks");
+  await page.getByLabel("Reason").fill("ticket 812");
+  await page.keyboard.press("Enter");
+  await ended(box);
+  await page.keyboard.press("Escape");
+  await row.getByText(/by data_admin-of-the-checks until .*: ticket 812/).waitFor();
+  const before = await line.rows();
+  await line.publish(50, 13);
+  // The lag grows by what was published while the rows stay, so that it is the pause that holds them.
+  await until("the lag is seen", async () =>
+    (await page.locator("#partitions tbody tr").allInnerTexts()).some(
+      (text) => /clicks/.test(text) && /\t50\t/.test(text),
+    ),
+  ).catch(async (error) => {
+    throw new Error(`${error.message}: ${await page.locator("#partitions tbody").innerText()}`);
+  });
+  must((await line.rows()) === before, "rows came in");
+  await press(page, "Resume clicks");
+  await press(box, "Resume");
+  await ended(box);
+  await page.keyboard.press("Escape");
+  await until("rows come in again", async () => (await line.rows()) === before + 50, 30_000);
+  await until("the row is free", async () => !(await row.innerText()).includes("ticket 812"));
 }
 
 async function rules(page, line) {

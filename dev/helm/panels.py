@@ -82,7 +82,7 @@ BATCHES = (
 WAITING = lines(
     "Partitions that are paused",
     ("sum by (topic, reason) (<paused_partitions>)", "{{topic}} {{reason}}"),
-    note="backpressure: memory or a table's queue is full. dead_letter_ceiling: most records of the topic are bad.",
+    note="backpressure: memory or a table's queue is full. dead_letter_ceiling: most records of the topic are bad. operator: somebody paused it.",
     drill="topic",
 )
 STAGES = lines(

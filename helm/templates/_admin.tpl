@@ -59,6 +59,12 @@ helm.sh/hook-delete-policy: before-hook-creation{{ if not .isJob }},hook-succeed
 - name: PENSTOCK__ADMIN__CONSOLE__LINES
   value: {{ printf "http://%s:%d" (include "penstock.fullname" .) (int .Values.metrics.port) | quote }}
 {{- end }}
+{{- with .Values.control.existingSecret }}
+{{- if .name }}
+- name: PENSTOCK__ADMIN__CONSOLE__CONTROL_KEY_FILE
+  value: /etc/penstock/secrets/control/{{ .key }}
+{{- end }}
+{{- end }}
 {{- with .Values.admin.existingSecret.tokenKey }}
 - name: PENSTOCK__ADMIN__ACCESS__KEY_FILE
   value: /etc/penstock/secrets/admin/{{ . }}
@@ -95,5 +101,5 @@ helm.sh/hook-delete-policy: before-hook-creation{{ if not .isJob }},hook-succeed
 {{- /* Everything by which a pod of these is replaced. */ -}}
 {{- define "penstock.adminSum" -}}
 {{- $config := default .Values.existingConfig.checksum (include "penstock.config" .) -}}
-{{- printf "%s%s%s%s%s" $config (toJson .Values.migrations) (toJson .Values.tables) .Values.kafka.existingSecret.checksum .Values.clickhouse.existingSecret.checksum | sha256sum -}}
+{{- printf "%s%s%s%s%s%s" $config (toJson .Values.migrations) (toJson .Values.tables) .Values.kafka.existingSecret.checksum .Values.clickhouse.existingSecret.checksum .Values.control.existingSecret.checksum | sha256sum -}}
 {{- end -}}

@@ -97,6 +97,12 @@ for an existing file as well. */ -}}
 {{- end }}
 {{- include "penstock.tlsEnv" (dict "tls" .tls "prefix" "PENSTOCK__CLICKHOUSE__TLS" "folder" "clickhouse-tls") }}
 {{- end }}
+{{- with .Values.control.existingSecret }}
+{{- if .name }}
+- name: PENSTOCK__TELEMETRY__CONTROL__KEY_FILE
+  value: /etc/penstock/secrets/control/{{ .key }}
+{{- end }}
+{{- end }}
 {{- if dig "telemetry" "traces" "endpoint" "" (default dict .Values.config) }}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -110,7 +116,7 @@ for an existing file as well. */ -}}
 
 {{- /* Secrets that are mounted as folders, by the folder's name. */ -}}
 {{- define "penstock.secrets" -}}
-{{- $all := dict "kafka" .Values.kafka.existingSecret.name "kafka-tls" .Values.kafka.tls.existingSecret "clickhouse" .Values.clickhouse.existingSecret.name "clickhouse-tls" .Values.clickhouse.tls.existingSecret -}}
+{{- $all := dict "kafka" .Values.kafka.existingSecret.name "kafka-tls" .Values.kafka.tls.existingSecret "clickhouse" .Values.clickhouse.existingSecret.name "clickhouse-tls" .Values.clickhouse.tls.existingSecret "control" .Values.control.existingSecret.name -}}
 {{- range $folder, $secret := $all }}
 {{- if $secret }}
 {{ $folder }}: {{ $secret }}

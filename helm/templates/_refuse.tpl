@@ -204,6 +204,9 @@ config.admin.{{ $key }}: the chart sets it; use {{ $instead }}
 config.admin.{{ join "." . }}: the chart sets it; use admin.existingSecret and admin.audit
 {{- end }}
 {{- end }}
+{{- if or (dig "telemetry" "control" "key_file" "" $config) (dig "admin" "console" "control_key_file" "" $config) }}
+config.telemetry.control.key_file, config.admin.console.control_key_file: the chart sets them; use control.existingSecret
+{{- end }}
 {{- if dig "migrations" "path" "" $config }}
 config.migrations.path: the chart sets it; use migrations.files or migrations.existingConfigMap
 {{- end }}

@@ -73,10 +73,17 @@ pub enum Permission {
     DeadLetterReplay,
     /// Delete dead letters.
     DeadLetterPurge,
+    /// Act on the running line: pause a topic, close batches, reload, probe a server.
+    LineControl,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 30] = [
+    /// Whether a token must say, beside its roles, that whoever bears it may see personal data.
+    pub fn is_personal(self) -> bool {
+        self == Permission::DeadLetterValue
+    }
+
+    pub const ALL: [Permission; 31] = [
         Permission::SelfRead,
         Permission::MigrateRead,
         Permission::MigrateCheck,
@@ -107,6 +114,7 @@ impl Permission {
         Permission::DeadLetterValue,
         Permission::DeadLetterReplay,
         Permission::DeadLetterPurge,
+        Permission::LineControl,
     ];
 
     pub fn name(self) -> &'static str {
@@ -141,6 +149,7 @@ impl Permission {
             Permission::DeadLetterValue => "dead_letter_value",
             Permission::DeadLetterReplay => "dead_letter_replay",
             Permission::DeadLetterPurge => "dead_letter_purge",
+            Permission::LineControl => "line_control",
         }
     }
 }

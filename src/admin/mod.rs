@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod key;
 pub mod letters;
 pub mod lifecycle;
+pub mod line;
 pub mod migrate;
 pub mod rows;
 pub mod schedule;

@@ -150,6 +150,7 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
         backups,
         console,
         letters: fleet::letters(config),
+        line: fleet::line(config)?,
     };
     let start = async { Ok::<Server, Error>(Server::start(parts).await?) };
     // A trail that cannot be written is found out now, and not by the first command.

@@ -13,6 +13,7 @@ use crate::admin::command::Actor;
 use crate::admin::console::{self, Console};
 use crate::admin::jobs::{self, History, Jobs};
 use crate::admin::letters::{Curtain, DeadLetters, Topics};
+use crate::admin::line::LineControl;
 use crate::admin::migrate::{Migrator, Setup, Values};
 use crate::admin::rows::Keeping;
 use crate::admin::schedule::{Schedules, Shelf, Tables, Works};
@@ -121,6 +122,12 @@ pub(super) fn letters(config: &Config) -> DeadLetters {
     let of_tables = config.clone();
     let curtain: Curtain = Arc::new(move |letters| super::dlq::Curtain::draw_over(letters, &of_tables));
     DeadLetters::new(&config.kafka, topics, curtain)
+}
+
+/// What gives orders to the line, where there is a key for it.
+pub(super) fn line(config: &Config) -> Result<LineControl, Error> {
+    let made = LineControl::new(&config.admin.console, &config.crypt);
+    made.map_err(|error| Error::WrongUse(error.into()))
 }
 
 /// The console of the admin process.

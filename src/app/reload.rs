@@ -1,4 +1,5 @@
-//! A changed configuration or table file taken over without a restart: on SIGHUP, or when a file has changed.
+//! A changed configuration or table file taken over without a restart: on SIGHUP, when somebody asks, or when a file has
+//! changed.
 //!
 //! Refuses to leave the group, and to take over a part of what is wrong: everything is read and checked as at start,
 //! and on any fault what was there before stays in force. What cannot change while the line runs keeps its value and
@@ -10,6 +11,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, connect, levels, tables};
 use crate::clickhouse::Client;
@@ -20,6 +22,7 @@ use crate::pipeline::resolve_topics;
 use crate::pipeline::update::{Control, Update};
 use crate::schema::Table;
 use crate::schema::model::Source;
+use crate::telemetry::control::Reply;
 use crate::telemetry::health::{Health, Status};
 use crate::telemetry::metrics::METRICS;
 use crate::units::Secret;
@@ -69,14 +72,19 @@ impl Reload {
     }
 
     /// Takes changes over for ever. Cancel-safe between two changes.
-    pub async fn run(mut self, mut line: Line) {
+    pub async fn run(mut self, mut line: Line, mut asked: mpsc::Receiver<oneshot::Sender<Reply>>) {
         loop {
             let reload = self.loaded.config.reload.clone();
             tokio::select! {
-                Some(()) = self.hangups.recv() => self.take_over(&mut line).await,
+                Some(()) = self.hangups.recv() => drop(self.take_over(&mut line).await),
+                Some(reply) = asked.recv() => {
+                    let said = self.take_over(&mut line).await;
+                    // Whoever asked may have stopped waiting.
+                    let _ = reply.send(said);
+                }
                 () = tokio::time::sleep(reload.interval.0) => {
                     if reload.watch && self.has_changed().await {
-                        self.take_over(&mut line).await;
+                        drop(self.take_over(&mut line).await);
                     }
                 }
             }
@@ -97,7 +105,7 @@ impl Reload {
         looked.unwrap_or_default()
     }
 
-    async fn take_over(&mut self, line: &mut Line) {
+    async fn take_over(&mut self, line: &mut Line) -> Reply {
         self.read = self.stamps().await;
         self.seen.clone_from(&self.read);
         let (outcome, status) = match self.reload(line).await {
@@ -121,8 +129,14 @@ impl Reload {
             }
         };
         METRICS.config_reloads.with_label_values(&[outcome]).inc();
+        let said = match (&status, outcome) {
+            (Status::Degraded(why) | Status::Down(why), _) => Reply::refused(why.as_str()),
+            (Status::Ok, "unchanged") => Reply::done("nothing has changed"),
+            (Status::Ok, _) => Reply::done("what has changed is in force"),
+        };
         METRICS.reload_ok.set(i64::from(outcome != "refused"));
         line.health.set_component(COMPONENT, status);
+        said
     }
 
     /// Reads, checks and applies; says whether anything has changed.

@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::control::{self, Hands, RELOADS_MAX};
 use super::progress::Progress;
 use super::reload::{Line, Reload, tell_in_force};
 use super::{Error, connect, levels, runtime, tables};
@@ -38,7 +40,8 @@ pub fn run(inputs: &Inputs, loaded: &Loaded, options: Options) -> Result<Summary
     logs::install(&config.telemetry.log).map_err(|error| Error::WrongUse(error.into()))?;
     tell_in_force(loaded);
     let health = Health::new(config.telemetry.stalled_after.0);
-    let surface = http::Server::start(&config.telemetry.listen, health.clone())
+    let (door, asked) = control::door(config)?.unzip();
+    let surface = http::Server::start_with(&config.telemetry.listen, health.clone(), door)
         .map_err(|error| Error::WrongUse(error.into()))?;
     tracing::info!(listen = %surface.addr(), "metrics and health are served");
     let result = runtime()?.block_on(async {
@@ -51,9 +54,18 @@ pub fn run(inputs: &Inputs, loaded: &Loaded, options: Options) -> Result<Summary
             Some((pipeline, line)) => {
                 let client = line.client.clone();
                 // Beside the line, which may end at any time.
-                let reloads = tokio::spawn(reload.run(line));
+                let (reloads, wanted) = mpsc::channel(RELOADS_MAX);
+                let hands = Hands { control: line.control.clone(), client: line.client.clone(), reloads };
+                let beside = [
+                    tokio::spawn(reload.run(line, wanted)),
+                    tokio::spawn(async move {
+                        if let Some(asked) = asked {
+                            hands.work(asked).await;
+                        }
+                    }),
+                ];
                 let summary = ingest((pipeline, client), options, shutdown).await;
-                reloads.abort();
+                beside.iter().for_each(|task| task.abort());
                 summary
             }
             // Asked to end before anything was taken in.

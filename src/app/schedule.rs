@@ -98,6 +98,7 @@ impl Session {
             key: None,
             fingerprint: String::new(),
             run: None,
+            waits: false,
         };
         let job = self.runtime.block_on(async {
             let (mut job, _) = self.schedules.run_now(name, &self.actor, ask)?;

@@ -25,6 +25,7 @@ pub use crate::admin::access::{Issued, Role};
 pub struct Wanted {
     pub subject: String,
     pub roles: Vec<Role>,
+    pub pii: bool,
     /// As the configuration says without it.
     pub life: Option<Duration>,
 }
@@ -37,9 +38,9 @@ impl From<TokenError> for Error {
 
 pub fn issue(inputs: &Inputs, config: &Config, wanted: Wanted) -> Result<Issued, Error> {
     let access = Access::new(&config.admin.access, &config.crypt)?;
-    let Wanted { subject, roles, life } = wanted;
+    let Wanted { subject, roles, pii, life } = wanted;
     let life = life.unwrap_or(access.life());
-    let issued = access.issue(&Request { subject, roles, life }, Utc::now())?;
+    let issued = access.issue(&Request { subject, roles, pii, life }, Utc::now())?;
     hand_over(inputs, config, "token.issue", issued)
 }
 
@@ -57,7 +58,8 @@ fn hand_over(
     issued: Issued,
 ) -> Result<Issued, Error> {
     let principal = &issued.principal;
-    let details = json!({ "roles": principal.roles, "ends": principal.ends, "id": principal.id });
+    let details =
+        json!({ "roles": principal.roles, "pii": principal.pii, "ends": principal.ends, "id": principal.id });
     let command =
         Command { action, resource: principal.subject.clone(), details, needs: Permission::TokenIssue };
     let (trail, actor) = (Trail::new(places(config)?), local_actor(&inputs.environment));

@@ -28,6 +28,9 @@ impl From<remote::Error> for Error {
             error @ (remote::Error::Address(_) | remote::Error::Tls(_) | remote::Error::Token) => {
                 Error::WrongUse(error.into())
             }
+            remote::Error::Problem(status, text) if status.is_client_error() => {
+                Error::WrongUse(anyhow::anyhow!(text))
+            }
             error => Error::Failed(error.into()),
         }
     }

@@ -29,11 +29,13 @@ pub enum Trigger {
     Revoke,
     /// The table file has changed.
     Reload,
+    /// Somebody asked for it.
+    Operator,
     Shutdown,
 }
 
 impl Trigger {
-    pub const ALL: [Trigger; 8] = [
+    pub const ALL: [Trigger; 9] = [
         Trigger::Rows,
         Trigger::Bytes,
         Trigger::Age,
@@ -41,6 +43,7 @@ impl Trigger {
         Trigger::Replay,
         Trigger::Revoke,
         Trigger::Reload,
+        Trigger::Operator,
         Trigger::Shutdown,
     ];
 
@@ -53,6 +56,7 @@ impl Trigger {
             Trigger::Replay => "replay",
             Trigger::Revoke => "revoke",
             Trigger::Reload => "reload",
+            Trigger::Operator => "operator",
             Trigger::Shutdown => "shutdown",
         }
     }

@@ -16,6 +16,7 @@ pub mod failure;
 mod health;
 mod ledger;
 mod lifecycle;
+mod line;
 mod migrate;
 pub mod output;
 mod schedule;
@@ -122,6 +123,8 @@ pub enum Command {
     Health(health::HealthArgs),
     /// Shows how the whole line is, on a terminal, as lines or as JSON; exit code 3 with --once unless it is healthy
     Top(top::TopArgs),
+    /// Acts on the running line: pauses a topic, closes batches, reloads, has a server tried again
+    Line(line::LineArgs),
     /// Shows and verifies the trail of what was done
     Audit(trail::TrailArgs),
     /// Carries out what the table files say of old rows: delete, move, shrink; and keeps what is held
@@ -215,6 +218,7 @@ fn run(cli: Cli, environment: Vec<(String, String)>, out: &mut dyn Write) -> Res
         Command::Crypt(args) => call(environment, out)?.crypt(&args),
         Command::Schedule(args) => call(environment, out)?.schedule(&args),
         Command::Health(_) => call(environment, out)?.health(),
+        Command::Line(args) => line::run(&args, &global, &environment, out),
         Command::Top(args) => top::run(&args, &global, &environment, out),
         Command::Audit(args) => call(environment, out)?.trail(&args),
         Command::Lifecycle(args) => call(environment, out)?.lifecycle(&args),

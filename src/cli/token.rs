@@ -21,6 +21,7 @@ const TOKEN_BYTES_MAX: u64 = 64 << 10;
 const EXAMPLES: &str = "\
 Examples:
   penstock token issue --subject alice --role operator
+  penstock token issue --subject bob --role operator --pii
   penstock token issue --subject ci --role data_admin --life 15m --output json
   penstock token verify --file token.txt
   penstock token refresh --file token.txt
@@ -47,6 +48,9 @@ pub enum TokenCommand {
         /// viewer, analyst, operator, data_admin, security_admin or auditor; may be repeated
         #[arg(long, required = true, value_name = "ROLE", value_parser = role)]
         role: Vec<Role>,
+        /// It may see personal data, as far as its roles may: values of dead letters
+        #[arg(long)]
+        pii: bool,
         /// How long it holds; admin.access.token_life without it
         #[arg(long, value_name = "SPAN")]
         life: Option<Span>,
@@ -113,9 +117,9 @@ impl Given {
 impl Call<'_> {
     pub fn token(mut self, args: &TokenArgs) -> Result<Exit, Failure> {
         match &args.command {
-            TokenCommand::Issue { subject, role, life } => {
-                let wanted =
-                    Wanted { subject: subject.clone(), roles: role.clone(), life: life.map(|life| life.0) };
+            TokenCommand::Issue { subject, role, pii, life } => {
+                let (subject, roles, pii) = (subject.clone(), role.clone(), *pii);
+                let wanted = Wanted { subject, roles, pii, life: life.map(|life| life.0) };
                 let issued = app::token::issue(&self.inputs, &self.loaded.config, wanted)?;
                 self.made(&issued)
             }

@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::gate::{Gate, State};
@@ -131,6 +131,8 @@ fn backoff(config: &Config) -> ExponentialBackoff {
 pub struct Breaker {
     core: Mutex<Core>,
     gate: Gate,
+    /// The next probe may start sooner than it was said.
+    hastened: Notify,
 }
 
 /// The right to make the one probe of a limited gate. Dropped without an outcome, it counts as failed.
@@ -143,7 +145,7 @@ pub struct Probe<'a> {
 impl Breaker {
     /// A breaker with an open gate. `name` stands in metrics and logs.
     pub fn new(name: &str, config: Config) -> Breaker {
-        Breaker { core: Mutex::new(Core::new(config)), gate: Gate::new(name) }
+        Breaker { core: Mutex::new(Core::new(config)), gate: Gate::new(name), hastened: Notify::new() }
     }
 
     pub fn state(&self) -> State {
@@ -177,6 +179,22 @@ impl Breaker {
     /// When the next probe may start; none while open.
     pub fn probe_at(&self) -> Option<Instant> {
         self.core.lock().probe_at
+    }
+
+    /// Ends the back-off of a shut gate, so that its probe may start now; whether it was shut.
+    pub fn hasten(&self) -> bool {
+        let mut core = self.core.lock();
+        let is_shut = self.gate.state() == State::Shut;
+        if is_shut {
+            core.probe_at = Some(Instant::now());
+            self.hastened.notify_one();
+        }
+        is_shut
+    }
+
+    /// Waits until the next probe may start sooner.
+    pub async fn hastened(&self) {
+        self.hastened.notified().await;
     }
 
     /// Makes a shut gate limited and hands out its one probe, if the back-off has passed.

@@ -116,7 +116,10 @@ impl Watch {
 async fn shut(endpoint: &Endpoint) -> Probe<'_> {
     loop {
         let at = endpoint.breaker().probe_at().unwrap_or_else(Instant::now);
-        sleep_until(at).await;
+        tokio::select! {
+            () = sleep_until(at) => {}
+            () = endpoint.breaker().hastened() => {}
+        }
         if let Some(probe) = endpoint.breaker().probe() {
             return probe;
         }

@@ -133,6 +133,12 @@ impl Client {
         futures_util::future::join_all(checks).await
     }
 
+    /// Lets a shut gate try now, without the rest of its back-off; whether it was shut, none without such an endpoint.
+    pub fn probe(&self, endpoint: &str) -> Option<bool> {
+        let endpoints = self.shared.members.get();
+        endpoints.iter().find(|one| one.name() == endpoint).map(|one| one.breaker().hasten())
+    }
+
     /// What is known about each endpoint now.
     pub fn endpoints(&self) -> Vec<EndpointStatistics> {
         self.shared.members.get().iter().map(|endpoint| endpoint.statistics()).collect()

@@ -364,6 +364,7 @@ fn files_exist(config: &Config, found: &mut Vec<Fault>) {
         ("clickhouse.tls.cert_file", &tls.cert_file),
         ("clickhouse.tls.key_file", &tls.key_file),
         ("telemetry.traces.ca_file", &config.telemetry.traces.ca_file),
+        ("telemetry.control.key_file", &config.telemetry.control.key_file),
     ];
     for (path, file) in files {
         if let Some(file) = file.as_ref().filter(|file| !file.is_file()) {

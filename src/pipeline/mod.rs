@@ -18,6 +18,7 @@ mod exact;
 mod flush;
 mod lane;
 mod letter;
+pub mod orders;
 mod pace;
 mod partitions;
 mod planning;

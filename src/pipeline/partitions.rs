@@ -35,6 +35,8 @@ pub struct Owned {
     pub paused: bool,
     /// Too many of its topic's records are refused.
     pub is_capped: bool,
+    /// An operator holds its topic back.
+    pub is_held: bool,
     /// Since the ceiling of dead letters was last looked at.
     pub judged: Judged,
     /// Kafka timestamp of the last record taken in.
@@ -84,6 +86,11 @@ impl Owned {
     /// Whether the record at this offset may be taken in as it comes.
     pub fn admit(&self, offset: Offset) -> Admission {
         self.plan.as_ref().map_or(Admission::Take, |planning| planning.admit(offset))
+    }
+
+    /// Whether it is not to be read whatever its table allows.
+    pub fn has_to_wait(&self) -> bool {
+        self.is_capped || self.is_held
     }
 
     /// Whether another batch of it may be planned.
@@ -165,6 +172,7 @@ impl Partitions {
             closing: false,
             paused: false,
             is_capped: false,
+            is_held: false,
             judged: Judged::default(),
             last_ms: None,
             first: None,

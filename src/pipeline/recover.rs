@@ -72,6 +72,8 @@ impl Worker {
         if !accepted.is_empty() {
             self.consumer.accept_at(&accepted)?;
             self.consumer.pause(&halted)?;
+            let accepted: Vec<_> = accepted.into_iter().map(|(source, _)| source).collect();
+            self.begin_held(&accepted, now)?;
         }
         Ok(())
     }

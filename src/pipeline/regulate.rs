@@ -143,7 +143,9 @@ impl Worker {
 
     fn has_blocked_unpaused(&self) -> bool {
         let mut slots = self.line.partitions.slots();
-        slots.any(|(slot, o)| !o.paused && !o.closing && (o.is_capped || self.regulator.stops(slot, o.lane)))
+        slots.any(|(slot, o)| {
+            !o.paused && !o.closing && (o.has_to_wait() || self.regulator.stops(slot, o.lane))
+        })
     }
 
     fn pause_blocked(&mut self) -> Result<(), Error> {
@@ -169,7 +171,7 @@ impl Worker {
     fn switch(&mut self, pause: bool) -> Vec<TopicPartition> {
         let mut all = Vec::new();
         for (slot, owned) in self.line.partitions.slots_mut() {
-            let wanted = owned.is_capped || self.regulator.stops(slot, owned.lane);
+            let wanted = owned.has_to_wait() || self.regulator.stops(slot, owned.lane);
             if !owned.closing && wanted == pause && owned.paused != pause {
                 owned.paused = pause;
                 all.push(owned.source.clone());

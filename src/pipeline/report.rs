@@ -18,7 +18,7 @@ use crate::telemetry::labels::OTHER;
 use crate::telemetry::metrics::METRICS;
 
 /// Why partitions are paused.
-pub const PAUSES: [&str; 2] = ["backpressure", "dead_letter_ceiling"];
+pub const PAUSES: [&str; 3] = ["backpressure", "dead_letter_ceiling", "operator"];
 /// A timestamp so far ahead is no clock that is a little wrong.
 const FUTURE_MS: i64 = 60_000;
 
@@ -66,8 +66,26 @@ impl Totals {
     }
 }
 
-/// Partitions of one topic: assigned, paused by backpressure, paused by the ceiling of dead letters.
-type Held = (i64, i64, i64);
+/// Partitions of one topic: assigned, and paused by each of [`PAUSES`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    assigned: i64,
+    paused: [i64; PAUSES.len()],
+}
+
+impl Held {
+    /// A partition that is paused for several reasons counts with the one that needs a person most.
+    fn count(&mut self, owned: &Owned) {
+        self.assigned += 1;
+        let [backpressure, ceiling, operator] = &mut self.paused;
+        match (owned.paused, owned.is_capped, owned.is_held) {
+            (false, ..) => {}
+            (_, true, _) => *ceiling += 1,
+            (_, _, true) => *operator += 1,
+            _ => *backpressure += 1,
+        }
+    }
+}
 
 /// One member's reporting.
 pub struct Reporter {
@@ -203,10 +221,7 @@ impl Worker {
                     METRICS.lag_records.with_label_values(&labels).set(lag);
                 }
             }
-            let (assigned, paused, capped) = topics.entry(topic.to_owned()).or_default();
-            *assigned += 1;
-            *paused += i64::from(owned.paused && !owned.is_capped);
-            *capped += i64::from(owned.paused && owned.is_capped);
+            topics.entry(topic.to_owned()).or_default().count(owned);
         }
         self.reporter.tell_others(others);
         if 0 < records {
@@ -219,12 +234,14 @@ impl Worker {
             let topic = METRICS.topics.of(topic);
             let now = topics.get(topic).copied().unwrap_or_default();
             let before = self.reporter.topics.insert(topic.to_owned(), now).unwrap_or_default();
-            METRICS.assigned_partitions.with_label_values(&[topic]).add(now.0 - before.0);
-            METRICS.paused_partitions.with_label_values(&[topic, PAUSES[0]]).add(now.1 - before.1);
-            METRICS.paused_partitions.with_label_values(&[topic, PAUSES[1]]).add(now.2 - before.2);
+            METRICS.assigned_partitions.with_label_values(&[topic]).add(now.assigned - before.assigned);
+            for (reason, (now, before)) in PAUSES.iter().zip(now.paused.iter().zip(before.paused)) {
+                METRICS.paused_partitions.with_label_values(&[topic, reason]).add(now - before);
+            }
         }
         self.report_stages();
         METRICS.memory_used.set(i64::try_from(self.line.budget.used()).unwrap_or(i64::MAX));
+        self.report_holds(now);
         self.report_health();
     }
 

@@ -133,6 +133,7 @@ impl Pipeline {
     /// dropping it leaves the members running until their next look at `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<Summary, Error> {
         let topics = resolve_topics(&self.parts.kafka, &self.parts.dead_letter, &self.parts.tables).await?;
+        self.control.orders().know(topics.iter().map(|(topic, _)| topic.to_string()));
         series::create(&self.parts.tables, &topics, self.parts.kafka.consumers);
         topics::check(&self.parts, &topics).await?;
         let produce_timeout = self.parts.dead_letter.produce_timeout.0;
@@ -261,6 +262,7 @@ impl Pipeline {
             answer_to,
             shutdown,
             updates: self.control.subscribe(),
+            orders: self.control.orders().subscribe(),
             erased: self.subscribe_to_erased(),
             stages: Stages::new(now),
             reporter: Reporter::new(parts.health.clone(), member, now),

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::config::Limits;
+use super::orders::Orders;
 use super::pressure::Valve;
 use super::seal::Batch;
 use super::target::fingerprint;
@@ -36,6 +37,7 @@ pub struct Update {
 pub struct Control {
     updates: watch::Sender<Arc<Update>>,
     valves: Vec<Arc<Valve>>,
+    orders: Arc<Orders>,
 }
 
 /// Where one member stands.
@@ -55,7 +57,12 @@ pub struct Renewal {
 
 impl Control {
     pub fn new(first: Update, valves: Vec<Arc<Valve>>) -> Control {
-        Control { updates: watch::Sender::new(Arc::new(first)), valves }
+        Control { updates: watch::Sender::new(Arc::new(first)), valves, orders: Arc::default() }
+    }
+
+    /// What operators ask of the members.
+    pub fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// Every member takes it over at its next turn.

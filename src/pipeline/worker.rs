@@ -17,6 +17,7 @@ use super::commits::Commits;
 use super::drain::{Revocation, Stopping};
 use super::flush::{Flushed, Flusher, Job};
 use super::lane::Lane;
+use super::orders::Heard;
 use super::recover::{Found, Takeover};
 use super::regulate::Regulator;
 use super::report::{Reporter, report_written};
@@ -57,6 +58,7 @@ pub struct Worker {
     pub reporter: Reporter,
     pub stages: Stages,
     pub updates: Updates,
+    pub orders: Heard,
     /// Who was erased, as it was read last.
     pub erased: watch::Receiver<Arc<Erased>>,
     pub commits: Commits,
@@ -116,6 +118,7 @@ impl Worker {
                 self.settle(answer, now)?;
             }
             self.line.seal_aged(now)?;
+            self.heed(now)?;
             self.hand_out_letters();
             self.send_batches(now);
             self.regulate(now)?;
@@ -214,6 +217,7 @@ impl Worker {
             self.ask_for_plans(takeover, Duration::ZERO);
         } else {
             self.consumer.accept(partitions)?;
+            self.begin_held(partitions, now)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::control;
 use crate::units::{Secret, Span};
 
 /// What operators see.
@@ -22,12 +23,20 @@ pub struct Config {
     pub log: Log,
     /// Traces of batches, sent by OTLP.
     pub traces: Traces,
+    /// Orders to the running line: pausing a topic, closing batches, reloading, probing a server. Off without a key.
+    pub control: control::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let listen = "127.0.0.1:9464".to_owned();
-        Config { listen, stalled_after: Span::secs(30), log: Log::default(), traces: Traces::default() }
+        Config {
+            listen,
+            stalled_after: Span::secs(30),
+            log: Log::default(),
+            traces: Traces::default(),
+            control: control::Config::default(),
+        }
     }
 }
 

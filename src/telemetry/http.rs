@@ -1,22 +1,24 @@
-//! The HTTP surface for operators: `/metrics`, `/health`, `/ready`, and `/v1/summary` for the console.
+//! The HTTP surface for operators: `/metrics`, `/health`, `/ready`, `/v1/summary` for the console, and where there is a key
+//! for it `/v1/control`.
 //!
 //! Refuses to know what it shows. Runs on its own thread with its own runtime, so that load on the
 //! line cannot starve it. Connections are bounded by `listen`.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::control::{self, Door};
 use super::health::Health;
 use super::listen::Limited;
 use super::metrics::METRICS;
@@ -57,6 +59,11 @@ pub struct Server {
 impl Server {
     /// Binds and starts to answer. `listen` is `host:port`; with port 0 a free one is taken.
     pub fn start(listen: &str, health: Health) -> Result<Server, Error> {
+        Server::start_with(listen, health, None)
+    }
+
+    /// The same, with a door for orders.
+    pub fn start_with(listen: &str, health: Health, door: Option<Door>) -> Result<Server, Error> {
         let bind = |source| Error::Bind { listen: listen.to_owned(), source };
         let listener = StdListener::bind(listen).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
@@ -72,7 +79,7 @@ impl Server {
             let stopped = async {
                 let _ = stopped.await;
             };
-            axum::serve(limited, routes(health)).with_graceful_shutdown(stopped).await
+            axum::serve(limited, routes(health, door)).with_graceful_shutdown(stopped).await
         };
         let body = move || {
             if let Err(error) = runtime.block_on(serve) {
@@ -102,13 +109,21 @@ impl Server {
     }
 }
 
-fn routes(health: Health) -> Router {
-    Router::new()
+fn routes(health: Health, door: Option<Door>) -> Router {
+    let control = door.is_some();
+    let summary =
+        async move |State(health): State<Health>| Json(Snapshot { control, ..Snapshot::take(&health) });
+    let mut router = Router::new();
+    if let Some(door) = door.map(Arc::new) {
+        let take = async move |request: Request| control::take(&door, request).await;
+        router = router.route(control::PATH, post(take));
+    }
+    router
         .route("/", get(async || Html(INDEX)))
         .route("/metrics", get(async || ([(header::CONTENT_TYPE, METRICS_TYPE)], METRICS.render())))
         .route("/health", get(live))
         .route("/ready", get(ready))
-        .route("/v1/summary", get(async |State(health): State<Health>| Json(Snapshot::take(&health))))
+        .route("/v1/summary", get(summary))
         .with_state(health)
 }
 
@@ -164,6 +179,9 @@ mod tests {
             "{summary}"
         );
         assert!(ask(addr, "/nothing").starts_with("HTTP/1.1 404"));
+        assert!(
+            summary.contains(r#""control":false"#) && ask(addr, control::PATH).starts_with("HTTP/1.1 404")
+        );
         health.set_state(Doing::Stopped, "stopped");
         assert!(ask(addr, "/health").starts_with("HTTP/1.1 503"));
 

@@ -178,7 +178,7 @@ impl Metrics {
             ),
             paused_partitions: b.gauge(
                 "paused_partitions",
-                "Owned partitions paused, by reason",
+                "Owned partitions paused, by reason: backpressure, dead_letter_ceiling, operator",
                 &["topic", "reason"],
             ),
             rebalances: b.counter("rebalances_total", "Rebalance events: assign, revoke, lost", &["kind"]),
@@ -213,7 +213,7 @@ impl Metrics {
                 b.section("Batches and inserts");
                 b.counter(
                 "flushes_total",
-                "Batches closed by rows, bytes, age, memory, replay, revoke, reload, shutdown",
+                "Batches closed by rows, bytes, age, memory, replay, revoke, reload, operator, shutdown",
                 &["table", "trigger"],
             )
             },

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod catalogue;
 pub mod config;
 pub mod consume;
+pub mod control;
 pub mod fleet;
 pub mod health;
 pub mod http;

@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub gates: BTreeMap<String, String>,
     pub rebalances: u64,
     pub reloads: u64,
+    /// Whether it takes orders.
+    pub control: bool,
 }
 
 /// A part of the process that is not well.
@@ -62,9 +64,10 @@ pub struct Topic {
     pub bytes: u64,
     pub dead_letters: u64,
     pub assigned: u64,
-    /// Partitions paused by backpressure, and by the ceiling of dead letters.
+    /// Partitions paused by backpressure, by the ceiling of dead letters, and by an operator.
     pub paused: u64,
     pub capped: u64,
+    pub held: u64,
     pub missing_rows: u64,
     pub surplus_rows: u64,
     /// Refused records by reason.
@@ -237,6 +240,7 @@ impl<'f> Families<'f> {
             let Some(topic) = entry(topics, label(metric, "topic")) else { continue };
             match label(metric, "reason") {
                 "dead_letter_ceiling" => topic.capped += whole(value),
+                "operator" => topic.held += whole(value),
                 _ => topic.paused += whole(value),
             }
         }

@@ -31,6 +31,9 @@ pub struct Config {
     pub audience: String,
     /// Where in a token its roles are; dots go down, as in `realm_access.roles`.
     pub roles_claim: String,
+    /// Where in a token it says that whoever bears it may see personal data; dots go down. Beside the role it must be `true`
+    /// for the permission `dead_letter_value`.
+    pub pii_claim: String,
     /// How far clocks may be apart, at most a minute.
     pub skew_max: Span,
     /// How long a token holds that is issued without a word about it.
@@ -59,6 +62,7 @@ impl Default for Config {
             issuer: "penstock".to_owned(),
             audience: "penstock".to_owned(),
             roles_claim: "roles".to_owned(),
+            pii_claim: "pii".to_owned(),
             skew_max: Span::secs(30),
             token_life: Span::secs(3600),
             token_life_max: Span::secs(86_400),

@@ -58,7 +58,8 @@ impl Role {
             | P::BackupCreate
             | P::ScheduleRun
             | P::DeadLetterValue
-            | P::DeadLetterReplay => &[Operator, DataAdmin],
+            | P::DeadLetterReplay
+            | P::LineControl => &[Operator, DataAdmin],
             P::MigrateUp
             | P::MigrateDown
             | P::MigrateJournal

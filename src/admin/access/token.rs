@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use jsonwebtoken::{Algorithm, Header, Validation};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::keys::Keys;
@@ -68,6 +68,8 @@ pub enum Error {
 pub struct Request {
     pub subject: String,
     pub roles: Vec<Role>,
+    /// Whether it may see personal data, as far as its roles may.
+    pub pii: bool,
     pub life: Duration,
 }
 
@@ -83,6 +85,8 @@ pub struct Issued {
 pub struct Principal {
     pub subject: String,
     pub roles: Vec<Role>,
+    /// Whether it may see personal data, as far as its roles may.
+    pub pii: bool,
     /// RFC 3339.
     pub ends: String,
     /// Number of the token; empty if its issuer gives none.
@@ -96,7 +100,7 @@ pub struct Principal {
 
 impl Principal {
     pub fn permissions(&self) -> Vec<Permission> {
-        let all = Permission::ALL.into_iter();
+        let all = Permission::ALL.into_iter().filter(|one| self.pii || !one.is_personal());
         all.filter(|one| self.roles.iter().any(|role| role.may(*one))).collect()
     }
 
@@ -172,8 +176,7 @@ fn judge(claims: &Value, rules: &Config, now: DateTime<Utc>, own: bool) -> Resul
         return Err(Error::NotYet);
     }
     let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or(Error::Nobody)?;
-    let roles = rules.roles_claim.split('.').try_fold(claims, |value, name| value.get(name));
-    let mut roles: Vec<Role> = match roles {
+    let mut roles: Vec<Role> = match at(claims, &rules.roles_claim) {
         Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).filter_map(Role::parse).collect(),
         Some(Value::String(one)) => one.split([' ', ',']).filter_map(Role::parse).collect(),
         _ => Vec::new(),
@@ -187,11 +190,30 @@ fn judge(claims: &Value, rules: &Config, now: DateTime<Utc>, own: bool) -> Resul
     Ok(Principal {
         subject: subject.chars().filter(|c| !c.is_control()).take(SUBJECT_CHARS_MAX).collect(),
         roles,
+        pii: at(claims, &rules.pii_claim) == Some(&Value::Bool(true)),
         ends: ends.to_rfc3339_opts(SecondsFormat::Secs, true),
         id: text("jti").unwrap_or_default().chars().take(SUBJECT_CHARS_MAX).collect(),
         own,
         since_s: seconds("auth_time")?.or(seconds("iat")?).unwrap_or(ends_s),
     })
+}
+
+/// The value at a path of dots.
+fn at<'v>(claims: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split('.').try_fold(claims, |value, name| value.get(name))
+}
+
+/// Puts a value at a path of dots, where it is looked for again.
+fn put(claims: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => drop(claims.insert(path.to_owned(), value)),
+        Some((first, below)) => {
+            let inner = claims.entry(first).or_insert_with(|| json!({}));
+            if let Value::Object(inner) = inner {
+                put(inner, below, value);
+            }
+        }
+    }
 }
 
 /// Seconds since 1970 without their fraction.
@@ -219,6 +241,7 @@ pub fn refresh(keys: &Keys, rules: &Config, bearer: &Principal, now: DateTime<Ut
     let request = Request {
         subject: bearer.subject.clone(),
         roles: bearer.roles.clone(),
+        pii: bearer.pii,
         life: rules.token_life.0.min(left),
     };
     make(keys, rules, &request, now, bearer.since_s)
@@ -249,12 +272,11 @@ fn make(
         "exp": now_s.saturating_add(whole(Span(request.life))), "auth_time": since_s,
         "jti": uuid::Uuid::new_v4().to_string(),
     });
-    // Where they are looked for again.
-    let (first, below) = rules.roles_claim.split_once('.').unwrap_or((&rules.roles_claim, ""));
-    let names = below.rsplit('.').filter(|name| !name.is_empty());
-    let roles = names.fold(json!(request.roles), |value, name| json!({ name: value }));
     if let Some(claims) = claims.as_object_mut() {
-        claims.insert(first.to_owned(), roles);
+        put(claims, &rules.roles_claim, json!(request.roles));
+        if request.pii {
+            put(claims, &rules.pii_claim, json!(true));
+        }
     }
     let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::HS256) };
     let token = jsonwebtoken::encode(&header, &claims, key).map_err(|_| Error::NoSecret)?;

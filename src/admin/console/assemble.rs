@@ -84,6 +84,11 @@ pub fn partitions(board: &Board) -> Vec<Partition> {
 
 /// Why a topic's partitions are not read; of backpressure only where it is all of them.
 fn paused(snapshot: &Snapshot, topic: &str) -> Option<String> {
+    // An operator's pause ends by itself whatever else there is.
+    if let Some(held) = snapshot.components.get(&format!("topic {topic}")) {
+        let who = held.sentence.strip_prefix("paused ").unwrap_or(&held.sentence);
+        return Some(who.to_owned());
+    }
     let topic = snapshot.topics.get(topic)?;
     if 0 < topic.capped {
         return Some("dead_letter_ceiling".to_owned());

@@ -55,6 +55,8 @@ pub struct Silence {
 pub struct Said {
     pub name: String,
     pub read_only: bool,
+    /// For orders to the line.
+    pub has_key: bool,
     pub runbook_url: Option<String>,
     pub is_configured: bool,
 }
@@ -174,6 +176,7 @@ impl Board {
             name: self.said.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             read_only: self.said.read_only,
+            control: self.said.has_key && self.reachable().any(|(_, _, snapshot)| snapshot.control),
             runbook_url: self.said.runbook_url.clone(),
             flow: assemble::flow(self, &rates),
             pods: assemble::pods(self, now),

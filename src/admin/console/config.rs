@@ -2,6 +2,8 @@
 //!
 //! Refuses to know what it shows.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +14,13 @@ pub struct Config {
     /// Where the processes of the line have their `telemetry.listen`, as `http://host:port`. A name stands for all of its
     /// addresses and is looked up again every ten seconds; at most 200 processes are asked.
     pub lines: Vec<String>,
+    /// File of the key, 32 bytes or more, that the line has in `telemetry.control.key_file`. With it topics of the line can be
+    /// paused, and batches closed, by whoever has the right.
+    pub control_key_file: Option<PathBuf>,
     /// What this installation is called, such as `prod-eu`.
     pub name: String,
-    /// The page offers nothing that changes something. What tokens allow stays as it is.
+    /// Nothing is changed over REST or by the page, whatever tokens allow; renewing one's own token is left. What is
+    /// scheduled is done all the same.
     pub read_only: bool,
     /// Where the runbooks are published, as `https://host/path`; the page links to them.
     pub runbook_url: Option<String>,
@@ -27,6 +33,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             lines: Vec::new(),
+            control_key_file: None,
             name: "penstock".to_owned(),
             read_only: false,
             runbook_url: None,

@@ -84,6 +84,16 @@ pub const COMPONENTS: &[(&str, &str, Kind)] = &[
         ),
     ),
     (
+        "topic ",
+        "",
+        kind(
+            Severity::Warning,
+            Level::Attention,
+            "",
+            "It is read again by itself then; sooner with `penstock line resume`, or by cancelling the job of the pause.",
+        ),
+    ),
+    (
         "partition ",
         "",
         kind(

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Request, StatusCode, Uri};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
@@ -89,6 +90,25 @@ impl Lines {
     pub async fn ask_all(&self, addresses: &[String]) -> Vec<(String, Result<Snapshot, Silence>)> {
         let asked: Vec<_> = addresses.iter().cloned().map(|address| self.named(address)).collect();
         stream::iter(asked).buffer_unordered(ASKED_AT_A_TIME).collect().await
+    }
+
+    /// Sends one of them something, and gives what it answers.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        within: Duration,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let sent = async {
+            let answer = self.client.request(request).await.map_err(|error| refused(&error).why)?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
+            Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        };
+        let timed = tokio::time::timeout(within, sent).await;
+        timed.unwrap_or_else(|_| Err(format!("no answer within {} s", within.as_secs())))
     }
 
     async fn named(&self, address: String) -> (String, Result<Snapshot, Silence>) {

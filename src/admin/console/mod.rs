@@ -35,12 +35,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use beside::Sources;
 pub use config::Config;
-pub use lines::source;
+pub use lines::{Lines, source};
 pub use summary::Summary;
 
 use beside::Fetched;
 use board::{Beside, Board, Said};
-use lines::Lines;
 
 /// Between two looks while somebody listens, and while nobody does.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -87,6 +86,7 @@ impl Console {
         let said = Said {
             name: config.name.clone(),
             read_only: config.read_only,
+            has_key: config.control_key_file.is_some(),
             runbook_url: config.runbook_url.clone(),
             is_configured: !config.lines.is_empty(),
         };

@@ -12,8 +12,11 @@ pub struct Summary {
     /// What this installation is called.
     pub name: String,
     pub version: String,
-    /// The page offers nothing that changes something.
+    /// Nothing is changed over REST.
     pub read_only: bool,
+    /// Whether the line can be controlled from here: there is a key, and a process that takes orders.
+    #[serde(default)]
+    pub control: bool,
     /// Where the runbooks are published.
     pub runbook_url: Option<String>,
     pub verdict: Verdict,
@@ -177,7 +180,7 @@ pub struct Partition {
     pub lag_s: Option<f64>,
     /// Until nothing waits, at the present speed; null where it does not get less.
     pub catch_up_s: Option<f64>,
-    /// Why it is not read: `dead_letter_ceiling` or `backpressure`.
+    /// Why it is not read: `dead_letter_ceiling`, `backpressure`, or `by <actor> until <time>: <reason>`.
     pub paused: Option<String>,
 }
 

@@ -63,6 +63,9 @@ pub fn judge(view: &View<'_>, problems: &[Problem]) -> Verdict {
         return because("Paused", paused, problems);
     }
     if states.iter().all(|state| *state == "paused") {
+        if let Some(held) = problems.iter().find(|problem| problem.id.starts_with("component:topic ")) {
+            return Verdict { level: Level::Paused, ..because("Paused", held, problems) };
+        }
         let sentence = format!("Paused: reading waits for inserts, nothing lost{}", backlog(view));
         return verdict(
             Level::Paused,

@@ -176,6 +176,7 @@ impl Asked {
             key: self.key.clone(),
             fingerprint: hex(hash.finalize().as_slice()),
             run: None,
+            waits: self.route.waits,
         }
     }
 }

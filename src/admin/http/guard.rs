@@ -91,6 +91,13 @@ async fn handle(
             format!("{} may not do this\nhint: it needs the permission {}", actor.name, route.needs.name());
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", &text));
     }
+    if surface.config.console.read_only && route.is_mutation() && !route.is_own() {
+        let asked = door(route, json!({ "path": request.uri().path() }));
+        METRICS.admin.denied.with_label_values(&[route.action]).inc();
+        command::refuse(&surface.trail, &actor, &asked, "read only").await;
+        let text = "nothing is changed here, whoever asks\nhint: see admin.console.read_only";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", text));
+    }
     let body_bytes_max = surface.config.body_bytes_max.as_usize();
     let asked = Asked::read(route, Bearer { principal, actor }, id, request, body_bytes_max).await?;
     if route.is_job() {

@@ -9,7 +9,7 @@
 //! | which routes there are, who may take them | `routes` |
 //! | who asks, and whether that may be | `guard` |
 //! | what was asked | `asked` |
-//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `summary`, `letters`, `jobs`, `schedules`, `audit`, `tokens` |
+//! | what the routes do | `migrations`, `tables`, `lifecycle`, `erasures`, `backups`, `crypt`, `summary`, `letters`, `line`, `jobs`, `schedules`, `audit`, `tokens` |
 //! | what went wrong | `problem` |
 //! | the description of it all | `openapi` |
 //! | what several who ask share | `shared` |
@@ -26,6 +26,7 @@ mod guard;
 mod jobs;
 mod letters;
 mod lifecycle;
+mod line;
 mod migrations;
 mod openapi;
 pub(in crate::admin) mod problem;
@@ -54,6 +55,7 @@ use super::crypt::Vault;
 use super::desks::Desks;
 use super::jobs::Jobs;
 use super::letters::DeadLetters;
+use super::line::LineControl;
 use super::migrate::Migrator;
 use super::schedule::Schedules;
 use super::watch::Watch;
@@ -76,6 +78,7 @@ pub struct Parts {
     pub backups: Backups,
     pub console: Arc<Console>,
     pub letters: DeadLetters,
+    pub line: LineControl,
 }
 
 /// The same, shared by all requests.
@@ -95,12 +98,13 @@ struct Surface {
     backups: Backups,
     console: Arc<Console>,
     letters: DeadLetters,
+    line: LineControl,
 }
 
 impl Surface {
     fn new(parts: Parts) -> Surface {
         let Parts { config, access, trail, chain, migrator, desks, vault, .. } = parts;
-        let Parts { jobs, schedules, watch, backups, console, letters, .. } = parts;
+        let Parts { jobs, schedules, watch, backups, console, letters, line, .. } = parts;
         Surface {
             failures: Failures::new(config.access.failures_max, config.access.failures_window.0),
             shared: shared::Shared::new(config.answers_kept.0),
@@ -117,6 +121,7 @@ impl Surface {
             backups,
             console,
             letters,
+            line,
         }
     }
 }

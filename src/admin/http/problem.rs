@@ -123,7 +123,7 @@ impl From<command::Error> for Problem {
 impl From<jobs::Error> for Problem {
     fn from(error: jobs::Error) -> Self {
         let (status, code) = match error {
-            jobs::Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            jobs::Error::Busy(_) | jobs::Error::Waiting(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             jobs::Error::KeyUsed => (StatusCode::CONFLICT, "key_used"),
             jobs::Error::Unknown(_) => (StatusCode::NOT_FOUND, "no_job"),
             jobs::Error::Ended(_) => (StatusCode::CONFLICT, "job_ended"),

@@ -43,6 +43,9 @@ pub struct Wanted {
     /// Whose it is to be.
     pub subject: String,
     pub roles: Vec<Role>,
+    /// Whether it may see personal data, as far as its roles may.
+    #[serde(default)]
+    pub pii: bool,
     /// How long it is to hold, such as `1h`; `admin.access.token_life` without it.
     pub life: Option<Span>,
 }
@@ -128,7 +131,7 @@ pub fn roles() -> Result<Answer, Problem> {
 pub async fn issue(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {
     let wanted: Wanted = asked.body()?;
     let life = wanted.life.map_or(surface.access.life(), |life| life.0);
-    let request = Request { subject: wanted.subject, roles: wanted.roles, life };
+    let request = Request { subject: wanted.subject, roles: wanted.roles, pii: wanted.pii, life };
     hand_over(surface, asked, surface.access.issue(&request, Utc::now())?).await
 }
 
@@ -142,7 +145,8 @@ async fn hand_over(surface: &Surface, asked: &Asked, issued: Issued) -> Result<A
     if asked.is_dry_run()? {
         return Answer::new(&Made { token: None, principal });
     }
-    let details = json!({ "roles": principal.roles, "ends": principal.ends, "id": principal.id });
+    let details =
+        json!({ "roles": principal.roles, "pii": principal.pii, "ends": principal.ends, "id": principal.id });
     let command = asked.command(&principal.subject, details);
     let work = async { Ok::<(), Problem>(()) };
     command::run(&surface.trail, &asked.actor, command, work).await?;

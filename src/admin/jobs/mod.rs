@@ -23,6 +23,8 @@ pub use model::{Ask, Config, Job, Run, State};
 
 use crate::clickhouse;
 
+/// Jobs that wait at a time, such as pauses of topics.
+const WAITING_MAX: u32 = 16;
 /// Of a job's progress the latest events are kept.
 const EVENTS_MAX: usize = 100;
 
@@ -32,6 +34,8 @@ pub enum Error {
         "{0} jobs are running, and no more may\nhint: wait for one to end, or raise admin.jobs.running_max"
     )]
     Busy(u32),
+    #[error("{0} jobs wait for their end, and no more may\nhint: cancel one of them")]
+    Waiting(u32),
     #[error("this Idempotency-Key was used with another request\nhint: take a new key for a new request")]
     KeyUsed,
     #[error("there is no job {0}\nhint: jobs are kept for admin.jobs.keep; the audit trail has them all")]
@@ -57,6 +61,11 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Whether it is asked to end because the process does.
+    pub fn is_closing(&self) -> bool {
+        self.jobs.0.tasks.is_closed()
+    }
+
     pub fn tell(&self, event: &impl Serialize) {
         let event = serde_json::to_value(event).unwrap_or_default();
         self.jobs.change(&self.id, |job| {
@@ -171,10 +180,12 @@ impl Jobs {
         }
         // Runs of schedules are as many as there are schedules, and were claimed already.
         let counts = |one: &&Kept| {
-            one.job.state == State::Running && one.ask.run.is_none() && !self.is_foreign(&one.job)
+            let is_like_it = one.ask.run.is_none() && one.ask.waits == ask.waits;
+            one.job.state == State::Running && is_like_it && !self.is_foreign(&one.job)
         };
-        if ask.run.is_none() && kept.iter().filter(counts).count() >= usize_of(self.0.config.running_max) {
-            return Err(Error::Busy(self.0.config.running_max));
+        let most = if ask.waits { WAITING_MAX } else { self.0.config.running_max };
+        if ask.run.is_none() && kept.iter().filter(counts).count() >= usize_of(most) {
+            return Err(if ask.waits { Error::Waiting(most) } else { Error::Busy(most) });
         }
         self.make_room(&mut kept);
         let job = self.job(&ask, now);
@@ -356,7 +367,7 @@ mod tests {
 
     fn ask(key: Option<&str>, fingerprint: &str) -> Ask {
         let (key, fingerprint) = (key.map(str::to_owned), fingerprint.to_owned());
-        Ask { action: "test.do", actor: "a".to_owned(), key, fingerprint, run: None }
+        Ask { action: "test.do", actor: "a".to_owned(), key, fingerprint, run: None, waits: false }
     }
 
     async fn breaks() -> Result<Value, Value> {
@@ -452,6 +463,9 @@ mod tests {
         };
         jobs.start(ask(None, ""), Utc::now(), waits).unwrap();
         assert!(matches!(jobs.start(ask(None, ""), Utc::now(), waits), Err(Error::Busy(1))));
+        let pause = || Ask { waits: true, ..ask(None, "") };
+        (0..WAITING_MAX).for_each(|_| drop(jobs.start(pause(), Utc::now(), waits).unwrap()));
+        assert!(matches!(jobs.start(pause(), Utc::now(), waits), Err(Error::Waiting(WAITING_MAX))));
         let (first, _) = jobs.start(of("a"), Utc::now(), waits).unwrap();
         assert_eq!((first.schedule.as_str(), first.due.as_str()), ("a", "1970-01-01T00:01:00.000Z"));
         assert!(jobs.is_running("a") && !jobs.is_running("b"));

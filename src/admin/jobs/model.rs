@@ -111,6 +111,8 @@ pub struct Ask {
     pub fingerprint: String,
     /// Of which schedule it is a run.
     pub run: Option<Run>,
+    /// It mostly waits, and takes no place of one that works.
+    pub waits: bool,
 }
 
 /// One run of a schedule.

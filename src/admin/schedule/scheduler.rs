@@ -179,6 +179,7 @@ impl Scheduler {
             key: None,
             fingerprint: String::new(),
             run: Some(Run { schedule: one.name.clone(), due_s: Some(due.timestamp()) }),
+            waits: false,
         };
         if let Some(missed_upto) = due.missed_upto {
             let (missed, last) = (due.missed, stamp(missed_upto));

@@ -7,7 +7,7 @@ mod state;
 mod text;
 
 use std::io::{IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -58,6 +58,7 @@ pub struct TopArgs {
 
 /// Where a token may be in place of a file.
 const TOKEN_VARIABLE: &str = "PENSTOCK_TOKEN";
+const INSTEAD: &str = "; or ask the line itself with --line";
 
 pub fn run(
     args: &TopArgs,
@@ -67,7 +68,11 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     let mut session = match args.line.is_empty() {
         false => Session::lines(&args.line)?,
-        true => Session::remote(&args.url, args.ca_file.as_deref(), token(args, environment)?)?,
+        true => Session::remote(
+            &args.url,
+            args.ca_file.as_deref(),
+            token(args.token_file.as_deref(), environment, INSTEAD)?,
+        )?,
     };
     let as_json = args.json || global.output == Output::Json;
     if args.once {
@@ -93,8 +98,13 @@ fn exit(summary: &Summary) -> Exit {
     if summary.verdict.level == Level::Healthy { Exit::Done } else { Exit::Differences }
 }
 
-fn token(args: &TopArgs, environment: &[(String, String)]) -> Result<Secret, Failure> {
-    let text = match &args.token_file {
+/// The token for an admin process, from a file or from the environment.
+pub(super) fn token(
+    file: Option<&Path>,
+    environment: &[(String, String)],
+    instead: &str,
+) -> Result<Secret, Failure> {
+    let text = match file {
         Some(file) => std::fs::read_to_string(file).map_err(|error| {
             Failure::wrong_use(anyhow::anyhow!("{} cannot be read: {error}", file.display()))
         })?,
@@ -102,7 +112,7 @@ fn token(args: &TopArgs, environment: &[(String, String)]) -> Result<Secret, Fai
             let found = environment.iter().find(|(name, _)| name == TOKEN_VARIABLE);
             found.map(|(_, value)| value.clone()).ok_or_else(|| {
                 Failure::wrong_use(anyhow::anyhow!(
-                    "there is no token\nhint: name its file with --token-file, or set {TOKEN_VARIABLE}; or ask the line itself with --line"
+                    "there is no token\nhint: name its file with --token-file, or set {TOKEN_VARIABLE}{instead}"
                 ))
             })?
         }

@@ -138,6 +138,11 @@ fn without_a_line_nothing_is_called_well_and_a_stream_ends_with_its_token() {
     let summary = admin.get("/v1/summary", &security);
     assert_eq!(summary["verdict"]["level"], json!("unknown"));
     assert!(summary["verdict"]["what_to_do"].as_str().unwrap().contains("admin.console.lines"), "{summary}");
+    let flush = admin.ask("POST", "/v1/line/flush", &admin.token("operator"), &json!({}));
+    assert_eq!(
+        (flush.status, json_of(&flush)["type"].as_str()),
+        (409, Some("urn:penstock:problem:no_control"))
+    );
     let wanted = json!({ "subject": "brief", "roles": ["viewer"], "life": "3s" });
     let made = json_of(&admin.ask("POST", "/v1/tokens", &security, &wanted));
     let begun = Instant::now();

@@ -8,6 +8,7 @@ mod fleet;
 mod health;
 mod jobs;
 mod letters;
+mod line;
 mod metrics;
 mod remembered;
 mod tables;
@@ -59,6 +60,14 @@ impl Admin {
 
     pub fn token(&self, role: &str) -> String {
         let (code, log) = self.run(&["token", "issue", "--subject", &format!("it-{role}"), "--role", role]);
+        assert_eq!(code, Some(0), "{log}");
+        log.trim().to_owned()
+    }
+
+    /// Of an operator who may see personal data.
+    pub fn token_for_values(&self) -> String {
+        let (code, log) =
+            self.run(&["token", "issue", "--subject", "it-values", "--role", "operator", "--pii"]);
         assert_eq!(code, Some(0), "{log}");
         log.trim().to_owned()
     }

@@ -73,7 +73,9 @@ impl Penstock {
     /// The same, with these environment variables and none of the developer's.
     pub fn start_with_env(config: &PenstockConfig, arguments: &[&str], env: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a folder");
-        let telemetry = format!("127.0.0.1:{}", free_port());
+        // Where others are told of it before it starts.
+        let told = config.value["telemetry"]["listen"].as_str().map(str::to_owned);
+        let telemetry = told.unwrap_or_else(|| format!("127.0.0.1:{}", free_port()));
         let file = folder.path().join(CONFIG_FILE);
         write_config(&file, config, &telemetry);
         let log = File::create(folder.path().join("log")).expect("a log");

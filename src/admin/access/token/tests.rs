@@ -119,6 +119,7 @@ async fn what_is_issued_is_taken_and_refreshed_up_to_a_limit() {
     let request = Request {
         subject: "alice".to_owned(),
         roles: vec![Role::DataAdmin],
+        pii: false,
         life: Duration::from_secs(3600),
     };
     let issued = access.issue(&request, now()).unwrap();
@@ -141,6 +142,40 @@ async fn what_is_issued_is_taken_and_refreshed_up_to_a_limit() {
     let nobody = Request { subject: " ".to_owned(), ..request.clone() };
     assert_eq!(access.issue(&nobody, now()).err(), Some(Error::Nobody));
     assert_eq!(access.issue(&Request { roles: vec![], ..request }, now()).err(), Some(Error::Roleless));
+}
+
+#[tokio::test]
+async fn personal_data_needs_the_role_and_the_flag() {
+    let mut bench = Bench::new(None);
+    let may = async |bench: &Bench, changes: Value| {
+        let bearer = bench.verify(&signed(&claims(&changes))).await.unwrap();
+        bearer.actor("x").may(Permission::DeadLetterValue)
+    };
+    for (changes, expected) in [
+        (json!({}), false),
+        (json!({ "pii": true }), true),
+        (json!({ "pii": false }), false),
+        (json!({ "pii": "true" }), false),
+        (json!({ "pii": true, "roles": ["viewer"] }), false),
+    ] {
+        assert_eq!(may(&bench, changes.clone()).await, expected, "{changes}");
+    }
+    (bench.config.roles_claim, bench.config.pii_claim) = ("realm.roles".to_owned(), "realm.pii".to_owned());
+    let nested = |pii: bool| json!({ "pii": true, "realm": { "roles": ["operator"], "pii": pii } });
+    assert!(may(&bench, nested(true)).await && !may(&bench, nested(false)).await);
+    let request = |pii| Request {
+        subject: "a".to_owned(),
+        roles: vec![Role::Operator],
+        pii,
+        life: Duration::from_secs(60),
+    };
+    let access = bench.access();
+    for pii in [true, false] {
+        let issued = access.issue(&request(pii), now()).unwrap();
+        let bearer = access.verify(&issued.token, now()).await.unwrap();
+        let refreshed = access.refresh(&bearer, now()).unwrap().principal;
+        assert_eq!((bearer.pii, refreshed.pii, bearer.roles), (pii, pii, vec![Role::Operator]));
+    }
 }
 
 #[tokio::test]

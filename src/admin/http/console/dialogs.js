@@ -115,7 +115,6 @@ export function summed(value) {
 // ---------------------------------------------------------------- jobs
 
 const JOB_LOOKS_MAX = 7200;
-const LASTING_LOOKS = 6;
 const wait = (ms, signal) =>
   new Promise((done, fail) => {
     const timer = setTimeout(done, ms);
@@ -127,8 +126,8 @@ const wait = (ms, signal) =>
 
 /**
  * Sends what becomes a job, and shows in `place` how far it is until it has ended; gives the job, or the error. Of the
- * result `draw` shows more than its plain fields, and `fault` says what is not well in it. A job that `lasts` is shown to
- * have begun. `key` names the request.
+ * result `draw` shows more than its plain fields, and `fault` says what is not well in it. A job that `lasts` is left
+ * alone when it has told its first step. `key` names the request.
  */
 export async function work(place, path, body, signal, { draw, fault, lasts, key = requestKey() } = {}) {
   const bar = el("progress", { max: "1", "aria-label": "Progress" });
@@ -145,7 +144,7 @@ export async function work(place, path, body, signal, { draw, fault, lasts, key 
       const share = latest?.progress ?? latest?.read / latest?.total;
       if (share >= 0 && share <= 1) bar.value = share;
       text(step, `Job ${job.id} is running${latest ? `: ${summed(latest)}` : ""}`);
-      if (lasts && looks >= LASTING_LOOKS) return came(place, { job, told: lasts });
+      if (lasts && latest) return came(place, { job, told: lasts, wrong: fault?.(latest), more: draw?.(latest) });
       if (looks >= JOB_LOOKS_MAX) throw new Error("the job takes long: see it among the jobs");
       await wait(looks < 5 ? 300 : 1000, signal);
       job = await ask(`/v1/jobs/${encodeURIComponent(job.id)}`, { signal });

@@ -7,7 +7,7 @@ import { plural, span } from "./format.js";
 import { action, table } from "./ui.js";
 
 const RIGHT = "line_control";
-const NO_CONTROL = "the line cannot be controlled: no key for it is configured";
+const NO_CONTROL = "the line cannot be controlled: no key for it is set (admin.console.control_key_file)";
 const SPANS = [
   [300, "5 minutes"],
   [900, "15 minutes"],

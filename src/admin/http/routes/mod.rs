@@ -11,6 +11,7 @@ mod fleet;
 mod jobs;
 mod letters;
 mod lifecycle;
+mod line;
 mod migrations;
 mod tables;
 
@@ -42,6 +43,7 @@ const AREAS: &[&[Route]] = &[
     fleet::ROUTES,
     console::ROUTES,
     letters::ROUTES,
+    line::ROUTES,
     access::ROUTES,
 ];
 
@@ -133,6 +135,8 @@ pub struct Route {
     pub changes: Changes,
     /// Whether the answer is the same whoever asks, and may be one of a moment ago: `http::shared`.
     pub is_shared: bool,
+    /// Whether its job mostly waits: it takes no place of those that work.
+    pub waits: bool,
 }
 
 /// What taking a route means.
@@ -159,6 +163,11 @@ impl Route {
         matches!(self.changes, Changes::ForLong | Changes::AtOnce)
     }
 
+    /// Whether it changes nothing but what whoever asks bears.
+    pub fn is_own(&self) -> bool {
+        self.needs == P::SelfRead
+    }
+
     pub fn parameters(&self) -> impl Iterator<Item = &'static Parameter> + use<> {
         let dry_run: &'static [Parameter] = if self.is_mutation() { &[DRY_RUN] } else { &[] };
         self.query.iter().chain(dry_run)
@@ -169,7 +178,8 @@ impl Route {
 const fn look(path: &'static str, action: &'static str, needs: P, does: Does) -> Route {
     let (verb, query, body, about) = (Verb::Get, &[], None, "");
     let (gives, media, changes) = (shape::<Value> as Shape, "application/json", Changes::Nothing);
-    Route { verb, path, action, needs, about, does, query, body, gives, media, changes, is_shared: false }
+    let (is_shared, waits) = (false, false);
+    Route { verb, path, action, needs, about, does, query, body, gives, media, changes, is_shared, waits }
 }
 
 /// A row that looks at a server, whose answer all who ask within a moment share.
@@ -256,7 +266,8 @@ pub fn rights() -> String {
     let routes = matrix("Route", all().map(row));
     format!(
         "# Who may do what\n\n<!-- Made from the code. To make it again:\n     PENSTOCK_REGENERATE=1 cargo test --release --locked --lib admin:: -->\n\n\
-         Roles come from tokens ([admin.md](admin.md)); somebody with several roles may do what any of them may.\n\n\
+         Roles come from tokens ([admin.md](admin.md)); somebody with several roles may do what any of them may.
+         `dead_letter_value` needs beside the role a token that says so: `pii` ([admin.md](admin.md)).\n\n\
          {permissions}\n{routes}"
     )
 }
