@@ -108,7 +108,11 @@ function backupActions(cell, entry, again) {
   if (cell.firstChild) return;
   const unless = () => (cell.__entry.state === "done" ? null : `it is ${cell.__entry.state}`);
   const one = (verb, permission, press, style) =>
-    action(`${verb}…`, permission, () => press(cell.__entry, again), { style, unless, name: `${verb} ${entry.id}` });
+    action(`${verb}…`, permission, () => press(cell.__entry, again), {
+      style,
+      unless,
+      name: () => `${verb} ${cell.__entry.id}`,
+    });
   cell.append(
     one("Verify", "backup_create", verifyDialog),
     one("Restore", "backup_restore", restoreDialog, "danger"),

@@ -3,7 +3,7 @@
 
 import { ask } from "./api.js";
 import { deed, facts, tick, verbatim } from "./dialogs.js";
-import { attribute, el } from "./dom.js";
+import { el } from "./dom.js";
 import { bytes, plural, whole } from "./format.js";
 import { action } from "./ui.js";
 
@@ -16,13 +16,16 @@ function placeOf(name) {
 export function tableActions(cell, item) {
   cell.__table = item.table;
   if (!cell.firstChild) {
-    cell.merge = action("Optimise…", "table_care", () => optimizeDialog(cell.__table));
-    cell.ttl = action("Materialise TTL…", "lifecycle", () => materializeDialog(cell.__table));
+    cell.merge = action("Optimise…", "table_care", () => optimizeDialog(cell.__table), {
+      name: () => `Optimise ${cell.__table}`,
+    });
+    cell.ttl = action("Materialise TTL…", "lifecycle", () => materializeDialog(cell.__table), {
+      name: () => `Materialise TTL ${cell.__table}`,
+    });
     cell.append(cell.merge, cell.ttl);
   }
   // A row may come to show another table.
-  attribute(cell.merge.button, "aria-label", `Optimise ${item.table}`);
-  attribute(cell.ttl.button, "aria-label", `Materialise TTL ${item.table}`);
+  for (const both of [cell.merge, cell.ttl]) both.button.gate();
 }
 
 /** Free room of the disks that a table lies on, or of all where that is not told. */

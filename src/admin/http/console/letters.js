@@ -156,8 +156,12 @@ function wrong(cell, item) {
 
 function groupActions(cell, group, enter, filterSince) {
   cell.__group = group;
-  if (cell.firstChild) return;
-  const named = (verb) => ({ name: `${verb} ${group.topic} ${group.reason} ${group.path ?? ""}`.trim() });
+  if (cell.firstChild) {
+    for (const both of cell.children) both.button.gate();
+    return;
+  }
+  const nameOf = ({ topic, reason, path }) => `${topic} ${reason} ${path ?? ""}`.trim();
+  const named = (verb) => ({ name: () => `${verb} ${nameOf(cell.__group)}` });
   const filter = () => filterOf(cell.__group, filterSince());
   cell.append(
     action("Letters", RIGHTS.read, () => enter(cell.__group, cell.closest("tr")), {

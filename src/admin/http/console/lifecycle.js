@@ -66,7 +66,7 @@ function planActions(cell, one, done) {
   cell.append(
     action("Apply…", "lifecycle", () => applyDialog(cell.__one.table, done), {
       style: "danger",
-      name: `Apply the rules of ${one.table.name}`,
+      name: () => `Apply the rules of ${cell.__one.table.name}`,
       unless: () => (isIdle(cell.__one) ? "nothing is to be done" : null),
     }),
   );

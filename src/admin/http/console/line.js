@@ -2,7 +2,7 @@
 // process, which tells every pod; what is paused is what the pods say.
 
 import { choice, deed, facts, field, line, work } from "./dialogs.js";
-import { attribute, el, show } from "./dom.js";
+import { el, show } from "./dom.js";
 import { plural, span } from "./format.js";
 import { action, table } from "./ui.js";
 
@@ -100,17 +100,15 @@ function topicActions(cell, topic) {
   if (!cell.firstChild) {
     const one = (label, press, why) =>
       action(label, RIGHT, () => press(cell.__topic), {
-        name: `${label.replace("…", "")} ${topic.topic}`,
+        name: () => `${label.replace("…", "")} ${cell.__topic.topic}`,
         unless: () => unless() ?? why?.(cell.__topic),
       });
     cell.pause = one("Pause…", pauseDialog);
     cell.resume = one("Resume", resume, (now) => (isByHand(now) ? null : "nobody has paused it"));
     cell.append(cell.pause, cell.resume);
   }
-  // A row may come to show another topic.
-  attribute(cell.pause.button, "aria-label", `Pause ${topic.topic}`);
-  attribute(cell.resume.button, "aria-label", `Resume ${topic.topic}`);
   show(cell.resume, isByHand(topic));
+  // A row may come to show another topic.
   for (const both of [cell.pause, cell.resume]) both.button.gate();
 }
 
@@ -169,10 +167,10 @@ function gateActions(cell, gate) {
   if (!cell.firstChild)
     cell.append(
       action("Probe now…", RIGHT, () => probeDialog(cell.__gate), {
+        name: () => `Probe now ${cell.__gate.endpoint}`,
         unless: () => unless() ?? (cell.__gate.state === "open" ? "its gate is open" : null),
       }),
     );
-  attribute(cell.firstChild.button, "aria-label", `Probe now ${gate.endpoint}`);
   cell.firstChild.button.gate();
 }
 

@@ -57,10 +57,12 @@ function actions(cell, one, again) {
   cell.__one = one;
   if (cell.firstChild) return;
   cell.append(
-    action("Run now…", "schedule_run", () => runDialog(cell.__one, again), { name: `Run now ${one.name}` }),
+    action("Run now…", "schedule_run", () => runDialog(cell.__one, again), {
+      name: () => `Run now ${cell.__one.name}`,
+    }),
     action("Last runs", "schedule_read", () => runsDialog(cell.__one), {
       changes: false,
-      name: `Last runs of ${one.name}`,
+      name: () => `Last runs of ${cell.__one.name}`,
     }),
   );
 }

@@ -46,15 +46,17 @@ export function hindrance(permission, changes = true) {
 
 /**
  * A button that needs a permission. Where it is missing the button stays reachable and says what is missing, beside it and
- * when it is pressed. `unless()` gives another reason why it can do nothing now.
+ * when it is pressed. `unless()` gives another reason why it can do nothing now; `name()` is what it is called where its label
+ * alone does not say what it is about, and may change with its row.
  */
 export function action(label, permission, press, { changes = true, style = "", name, unless = () => null } = {}) {
   const id = fresh("why");
   const why = el("span", { class: "why", id, hidden: true });
-  const button = el("button", { type: "button", class: style, "aria-label": name, text: label });
+  const button = el("button", { type: "button", class: style, "aria-label": name?.(), text: label });
   const hinders = () => hindrance(permission, changes) ?? unless();
   button.gate = () => {
     const reason = hinders();
+    if (name) attribute(button, "aria-label", name());
     attribute(button, "aria-disabled", reason ? "true" : null);
     attribute(button, "aria-describedby", reason ? id : null);
     attribute(button, "title", reason);

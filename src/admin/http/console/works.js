@@ -44,11 +44,14 @@ function stateCell(cell, job) {
 }
 
 function cancelCell(cell, job) {
+  cell.job = job;
   if (!cell.firstChild) {
-    const cancel = action("Cancel", "job_cancel", () => cancelJob(cell.job), { name: `Cancel ${job.action}` });
+    const cancel = action("Cancel", "job_cancel", () => cancelJob(cell.job), {
+      name: () => `Cancel ${cell.job.action}`,
+    });
     cell.append(cancel);
   }
-  cell.job = job;
+  cell.firstChild.button.gate();
   show(cell.firstChild, job.state === "running");
 }
 
