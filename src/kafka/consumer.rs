@@ -101,6 +101,24 @@ impl Committer {
         committed(&self.0, partitions, timeout)
     }
 
+    /// What the group has committed of each of these partitions, and where each ends. Blocks.
+    ///
+    /// # Errors
+    /// Also when a single partition could not be asked for.
+    pub fn standing(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<(Option<Offset>, Offset)>, Error> {
+        let failed = || operation("asking for the end of a partition");
+        let one = |(source, committed, _): (TopicPartition, Option<Offset>, String)| {
+            let ends =
+                self.0.fetch_watermarks(&source.topic, source.partition.0, timeout).map_err(failed())?;
+            Ok((committed, Offset(ends.1)))
+        };
+        self.committed(partitions, timeout)?.into_iter().map(one).collect()
+    }
+
     fn refuse_if_lost(&self) -> Result<(), Error> {
         refuse_replaced(self.0.context())?;
         if self.0.assignment_lost() { Err(Error::Lost) } else { Ok(()) }

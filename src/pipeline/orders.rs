@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::Error;
-use super::worker::Worker;
-use crate::batch::Trigger;
-use crate::pipeline::seal::Batch;
-use crate::record::TopicPartition;
+use super::seal::Batch;
+use super::worker::{Answer, Worker};
+use crate::batch::{Slot, Trigger};
+use crate::record::{Offset, TopicPartition};
 use crate::telemetry::health::Status;
 
 /// Closings that a member may not have looked at yet; it looks at each turn.
@@ -23,6 +23,12 @@ const CLOSINGS_MAX: usize = 16;
 const ENDED_MAX: usize = 256;
 /// A member turns many times a second.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// Nothing is fetched of what is held, so brokers are asked where it ends, for lag and its alerts.
+const STANDING_EVERY: Duration = Duration::from_secs(2);
+const STANDING_MAX: Duration = Duration::from_secs(5);
+/// Partitions that are asked for at a time.
+const STANDING_PARTITIONS_MAX: usize = 1000;
 
 /// Why a topic is not read, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +99,9 @@ pub struct Heard {
     /// Topics that health was told of.
     told: BTreeSet<String>,
     any_held: bool,
+    /// When the brokers were asked last, and whether they have answered.
+    asked_at: Option<Instant>,
+    is_asking: bool,
 }
 
 impl Default for Orders {
@@ -115,7 +124,7 @@ impl Orders {
 
     pub fn subscribe(&self) -> Heard {
         let (holds, closings) = (self.holds.subscribe(), self.closings.subscribe());
-        Heard { holds, closings, told: BTreeSet::new(), any_held: false }
+        Heard { holds, closings, told: BTreeSet::new(), any_held: false, asked_at: None, is_asking: false }
     }
 
     fn check(&self, topic: &str) -> Result<(), Refused> {
@@ -227,6 +236,9 @@ impl Worker {
             }
             self.orders.any_held = any_held;
         }
+        if self.orders.any_held {
+            self.ask_where_held_end(now);
+        }
         Ok(())
     }
 
@@ -245,6 +257,38 @@ impl Worker {
             self.consumer.pause(&held)?;
         }
         Ok(())
+    }
+
+    fn ask_where_held_end(&mut self, now: Instant) {
+        let is_due =
+            self.orders.asked_at.is_none_or(|at| STANDING_EVERY <= now.saturating_duration_since(at));
+        if !is_due || self.orders.is_asking {
+            return;
+        }
+        (self.orders.asked_at, self.orders.is_asking) = (Some(now), true);
+        let held = self.line.partitions.slots().filter(|(_, owned)| owned.is_held && !owned.closing);
+        let held = held.take(STANDING_PARTITIONS_MAX).map(|(slot, owned)| (slot, owned.source.clone()));
+        let (slots, sources): (Vec<Slot>, Vec<TopicPartition>) = held.unzip();
+        let (committer, answer_to) = (self.consumer.committer(), self.answer_to.clone());
+        self.runtime.spawn_blocking(move || {
+            let found = committer.standing(&sources, STANDING_MAX).unwrap_or_else(|error| {
+                tracing::debug!(%error, "where paused partitions end is not known");
+                Vec::new()
+            });
+            // Without a receiver the worker has ended.
+            let _ = answer_to.blocking_send(Answer::Standing(slots.into_iter().zip(found).collect()));
+        });
+    }
+
+    /// Takes over what the brokers said of partitions that are held back.
+    pub(super) fn held_stand(&mut self, all: Vec<(Slot, (Option<Offset>, Offset))>) {
+        self.orders.is_asking = false;
+        let now_ms = self.flusher.faults.unix_ms();
+        for (slot, (committed, end)) in all {
+            if let Some(owned) = self.line.partitions.get_mut(slot).filter(|owned| owned.is_held) {
+                owned.stands(committed, end, now_ms);
+            }
+        }
     }
 
     /// How many batches were closed.

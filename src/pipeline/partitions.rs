@@ -43,7 +43,11 @@ pub struct Owned {
     pub last_ms: Option<i64>,
     /// First offset that was taken in.
     pub first: Option<Offset>,
+    /// Where the group stood, of one that is held back.
+    pub found: Option<Offset>,
     pub end: Option<Offset>,
+    /// Since when there is something to read, of one that is held back; milliseconds since 1970.
+    pub waiting_since_ms: Option<i64>,
     pub caught_up: bool,
     /// Looks at the statistics in a row that found everything read, without a record in between.
     pub quiet_looks: u32,
@@ -74,6 +78,7 @@ impl Owned {
         self.first.get_or_insert(record.offset);
         self.last_ms = record.timestamp_ms.or(self.last_ms);
         self.caught_up = false;
+        self.waiting_since_ms = None;
         self.quiet_looks = 0;
         self.counts.records += 1;
         self.judged.records += 1;
@@ -86,6 +91,25 @@ impl Owned {
     /// Whether the record at this offset may be taken in as it comes.
     pub fn admit(&self, offset: Offset) -> Admission {
         self.plan.as_ref().map_or(Admission::Take, |planning| planning.admit(offset))
+    }
+
+    /// What the brokers say of it while it is held back: nothing is fetched then that would tell.
+    pub fn stands(&mut self, committed: Option<Offset>, end: Offset, now_ms: i64) {
+        (self.found, self.end) = (committed, Some(end));
+        let Some(durable) = self.durable() else { return };
+        let is_behind = durable < end;
+        if is_behind && (self.caught_up || self.last_ms.is_none()) {
+            self.waiting_since_ms.get_or_insert(now_ms);
+        }
+        if !is_behind {
+            self.waiting_since_ms = None;
+        }
+        self.caught_up = !is_behind;
+    }
+
+    /// Up to where all is settled, as far as that is known.
+    pub fn durable(&self) -> Option<Offset> {
+        self.watermark.low().or(self.committed).or(self.first).or(self.found)
     }
 
     /// Whether it is not to be read whatever its table allows.
@@ -176,6 +200,8 @@ impl Partitions {
             judged: Judged::default(),
             last_ms: None,
             first: None,
+            found: None,
+            waiting_since_ms: None,
             end: None,
             caught_up: false,
             quiet_looks: 0,
@@ -256,6 +282,23 @@ impl Partitions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_back_is_behind_since_the_first_record_that_it_does_not_read() {
+        let source = TopicPartition { topic: "t".into(), partition: Partition(0) };
+        let mut all = Partitions::default();
+        let slot = all.add(source, 0, Instant::now());
+        let owned = all.get_mut(slot).unwrap();
+        owned.stands(Some(Offset(5)), Offset(5), 100);
+        assert_eq!((owned.caught_up, owned.waiting_since_ms, owned.durable()), (true, None, Some(Offset(5))));
+        owned.stands(Some(Offset(5)), Offset(6), 200);
+        owned.stands(Some(Offset(5)), Offset(9), 300);
+        assert_eq!((owned.caught_up, owned.waiting_since_ms, owned.end), (false, Some(200), Some(Offset(9))));
+        // One that was behind already goes on by the time of its last record.
+        (owned.waiting_since_ms, owned.last_ms) = (None, Some(7));
+        owned.stands(Some(Offset(5)), Offset(9), 400);
+        assert_eq!(owned.waiting_since_ms, None);
+    }
 
     #[test]
     fn a_new_assignment_has_nothing_of_the_old_one() {

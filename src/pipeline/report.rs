@@ -159,7 +159,7 @@ fn publish(owned: &mut Owned) -> Counts {
 /// Seconds since the oldest record that is not durable was published; 0 when all is.
 fn lag_seconds(owned: &Owned, now: Instant, now_ms: i64) -> f64 {
     let age = |ms: i64| (now_ms.saturating_sub(ms).max(0)) as f64 / 1000.0;
-    match (owned.watermark.oldest_ms(), owned.last_ms) {
+    match (owned.watermark.oldest_ms().or(owned.waiting_since_ms), owned.last_ms) {
         (Some(oldest), _) => age(oldest),
         (None, _) if owned.caught_up => 0.0,
         (None, Some(last)) => age(last),
@@ -169,8 +169,7 @@ fn lag_seconds(owned: &Owned, now: Instant, now_ms: i64) -> f64 {
 
 /// Records published and not yet durable; unknown until the first one is taken in.
 fn lag_records(owned: &Owned) -> Option<i64> {
-    let durable = owned.watermark.low().or(owned.committed).or(owned.first);
-    match (owned.end, durable) {
+    match (owned.end, owned.durable()) {
         (Some(end), Some(durable)) => Some(end.0.saturating_sub(durable.0).max(0)),
         (Some(_), None) if owned.caught_up => Some(0),
         _ => None,

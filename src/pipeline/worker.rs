@@ -30,7 +30,7 @@ use crate::delivery::Ticket;
 use crate::faults::Point;
 use crate::kafka::context::{Notice, Progress};
 use crate::kafka::{self, Consumer, Event};
-use crate::record::{OffsetRange, TopicPartition};
+use crate::record::{Offset, OffsetRange, TopicPartition};
 use crate::schema::subject::Erased;
 use crate::telemetry::metrics::METRICS;
 
@@ -98,6 +98,8 @@ pub enum Answer {
     Committed(Result<(), kafka::Error>),
     /// What the last owners of partitions committed.
     Found(Takeover, Found),
+    /// What the brokers say of partitions that are held back: committed, and end.
+    Standing(Vec<(Slot, (Option<Offset>, Offset))>),
     /// Whether a range that a former owner planned holds no record any more.
     Gone(Slot, OffsetRange, Result<bool, kafka::Error>),
 }
@@ -227,6 +229,10 @@ impl Worker {
         for one in all {
             let Some(slot) = self.line.partitions.slot_of(&one.source) else { continue };
             let Some(owned) = self.line.partitions.get_mut(slot) else { continue };
+            // What the statistics say of it is of before, since nothing is fetched.
+            if owned.is_held {
+                continue;
+            }
             owned.end = Some(one.end);
             owned.caught_up = one.caught_up;
             owned.quiet_looks = if one.caught_up { owned.quiet_looks + 1 } else { 0 };
@@ -247,6 +253,7 @@ impl Worker {
     pub fn settle(&mut self, answer: Answer, now: Instant) -> Result<(), Error> {
         match answer {
             Answer::Found(takeover, found) => return self.take_over(takeover, found, now),
+            Answer::Standing(all) => self.held_stand(all),
             Answer::Gone(slot, range, gone) => return self.cut_what_is_gone(slot, range, gone, now),
             Answer::Committed(result) => self.commits.answered(result, &mut self.line.partitions)?,
             Answer::Buried { slot, ticket } => {

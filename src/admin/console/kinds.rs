@@ -89,7 +89,7 @@ pub const COMPONENTS: &[(&str, &str, Kind)] = &[
         kind(
             Severity::Warning,
             Level::Attention,
-            "",
+            "PenstockTopicPaused",
             "It is read again by itself then; sooner with `penstock line resume`, or by cancelling the job of the pause.",
         ),
     ),

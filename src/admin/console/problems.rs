@@ -292,6 +292,7 @@ mod tests {
             ("clickhouse a:8123", "PenstockEndpointShut", Level::Attention),
             ("table events, parts", "PenstockPartsPressure", Level::Attention),
             ("table events, consumer 3", "PenstockStalled", Level::Paused),
+            ("topic events", "PenstockTopicPaused", Level::Attention),
             ("partition events/3", "PenstockPartitionStuck", Level::Attention),
             ("audit of table events", "PenstockRowsMissing", Level::Attention),
             ("configuration", "PenstockReloadRefused", Level::Attention),
