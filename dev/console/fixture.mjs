@@ -188,7 +188,10 @@ export async function start(port = 0) {
 
   const server = http.createServer((request, answer) => {
     const url = new URL(request.url, "http://fixture");
-    if (now.isDown) return answer.destroy();
+    if (now.isDown) {
+      requests.push({ method: request.method, url: request.url, body: "", key: request.headers["idempotency-key"] });
+      return answer.destroy();
+    }
     if (url.pathname === "/" || url.pathname === "/console")
       return answer.writeHead(308, { Location: "/console/" }).end();
     if (url.pathname.startsWith("/console/")) return page(request, answer);

@@ -196,12 +196,6 @@ export class Line {
     return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role, "--pii", ...more);
   }
 
-  /** What the admin process answers. */
-  async ask(path, token) {
-    const answer = await fetch(this.url + path, { headers: { Authorization: `Bearer ${token}` } });
-    return answer.json();
-  }
-
   published = 0;
 
   publish(count, seed) {

@@ -6,6 +6,7 @@ import { accessible, must, open, overflow, signIn, tabTo, until, widest } from "
 export async function operate(checks, browser, fixture) {
   await line(checks, browser, fixture);
   await refusals(checks, browser, fixture);
+  await broken(checks, browser, fixture);
   await dialogs(checks, browser, fixture);
   await others(checks, browser, fixture);
 }
@@ -103,6 +104,28 @@ async function refusals(checks, browser, fixture) {
     must(!fixture.requests.some((one) => one.method === "POST"), "something was sent");
     await close();
   });
+}
+
+async function broken(checks, browser, fixture) {
+  await checks.check(
+    "a connection breaks while something is sent: it is sent again by pressing again, under the same key",
+    async () => {
+      const { page, close } = await open(browser, fixture.url);
+      await signIn(page, "operator");
+      await page.getByRole("button", { name: "Pause events" }).click();
+      await page.getByLabel("Reason").fill("a bad deploy");
+      fixture.set({ isDown: true });
+      await page.keyboard.press("Enter");
+      await page.locator("dialog .refusal").getByText("cannot be reached").waitFor();
+      fixture.set({ isDown: false });
+      await page.locator("dialog").getByRole("button", { name: "Pause", exact: true }).click();
+      await page.locator("dialog .outcome").waitFor();
+      const all = real(fixture, "/v1/line/pause").map((one) => one.key);
+      // A browser may have sent it once more by itself.
+      must(all.length >= 2 && all[0] && all.every((key) => key === all[0]), all.join());
+      await close();
+    },
+  );
 }
 
 /** Every dialog that looks first: how it is opened, what it must show, what is typed, what is sent. */
