@@ -193,7 +193,7 @@ async function showLetters(place, group, row, since) {
     "Show values…",
     RIGHTS.bodies,
     () => revealDialog(query, (answer) => grid.follow(taken(answer))),
-    { changes: false },
+    { changes: false, besides: " and a token that was issued with --pii" },
   );
   const again = el("button", {
     type: "button",

@@ -34,10 +34,10 @@ export function setRights({ name, permissions, roles, readOnly, isConnected }) {
 /** Who acts, with which roles. */
 export const actor = () => `${rights.name}, ${rights.roles.join(" + ") || "no role"}`;
 
-/** Why somebody may not; nothing if they may. */
-export function hindrance(permission, changes = true) {
+/** Why somebody may not; nothing if they may. `besides` is what it needs beside the role. */
+export function hindrance(permission, changes = true, besides = "") {
   if (!rights.permissions.has(permission)) {
-    return `needs the permission ${permission}; ${rights.roles.length ? `you are ${rights.roles.join(", ")}` : "you have no role"}`;
+    return `needs the permission ${permission}${besides}; ${rights.roles.length ? `you are ${rights.roles.join(", ")}` : "you have no role"}`;
   }
   if (changes && rights.readOnly) return "this console is read-only (admin.console.read_only)";
   if (!rights.isConnected) return "not connected";
@@ -49,11 +49,16 @@ export function hindrance(permission, changes = true) {
  * when it is pressed. `unless()` gives another reason why it can do nothing now; `name()` is what it is called where its label
  * alone does not say what it is about, and may change with its row.
  */
-export function action(label, permission, press, { changes = true, style = "", name, unless = () => null } = {}) {
+export function action(
+  label,
+  permission,
+  press,
+  { changes = true, style = "", name, besides, unless = () => null } = {},
+) {
   const id = fresh("why");
   const why = el("span", { class: "why", id, hidden: true });
   const button = el("button", { type: "button", class: style, "aria-label": name?.(), text: label });
-  const hinders = () => hindrance(permission, changes) ?? unless();
+  const hinders = () => hindrance(permission, changes, besides) ?? unless();
   button.gate = () => {
     const reason = hinders();
     if (name) attribute(button, "aria-label", name());
