@@ -3,19 +3,40 @@
 //
 //     node dev/console/fixture.mjs --state paused --port 9999      then http://127.0.0.1:9999/console/, any token
 //
-// Tokens: "viewer" sees, "operator" does more, "admin" everything, "ended" is refused.
+// Tokens: "viewer" sees, "operator" does more, "admin" more still, "security" and "auditor" what theirs do, "ended" is refused.
 
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { operate } from "./acts.mjs";
 import { GROUPS, LETTER_COUNT, STATES, iso, letter, summary } from "./made_up.mjs";
 
 const FOLDER = path.join(path.dirname(fileURLToPath(import.meta.url)), "../../src/admin/http/console");
-const READS = ["self_read", "table_read", "job_read", "backup_read", "health_read", "dead_letter_read"];
-const OPERATES = [...READS, "job_cancel", "backup_create", "dead_letter_value", "dead_letter_replay"];
-const ROLES = { viewer: READS, operator: OPERATES, admin: [...OPERATES, "dead_letter_purge"] };
+const SEES = ["self_read", "table_read", "job_read", "health_read"];
+const READS = [...SEES, "backup_read", "dead_letter_read", "migrate_read", "schedule_read"];
+const OPERATES = [
+  ...READS,
+  ...["job_cancel", "backup_create", "dead_letter_value", "dead_letter_replay"],
+  ...["line_control", "table_care", "migrate_check", "schedule_run"],
+];
+const CHANGES = [
+  "dead_letter_purge",
+  "backup_restore",
+  "backup_delete",
+  "lifecycle",
+  "erase",
+  "migrate_up",
+  "migrate_down",
+];
+const ROLES = {
+  viewer: READS,
+  operator: OPERATES,
+  admin: [...OPERATES, ...CHANGES],
+  security: [...SEES, "token_revoke"],
+  auditor: [...READS, "audit_read"],
+};
 const KINDS = {
   ".html": "text/html; charset=utf-8",
   ".css": "text/css; charset=utf-8",
@@ -28,9 +49,18 @@ function policy() {
   return /const POLICY: &str = "([^"]*)"/.exec(source)[1].replace(/\\\n\s*/g, "");
 }
 
-/** Starts it; `set({ state, isSilent, readOnly, refuses, isDown, isBusy })` changes what it says from its next event on, within a second. */
+/** Starts it; `set({ state, isSilent, readOnly, control, refuses, isDown, isBusy })` changes what it says from its next event on, within a second. */
 export async function start(port = 0) {
-  const FIRST = { state: "healthy", isSilent: false, readOnly: false, refuses: false, isDown: false, isBusy: false };
+  const FIRST = {
+    state: "healthy",
+    isSilent: false,
+    readOnly: false,
+    control: true,
+    paused: null,
+    refuses: false,
+    isDown: false,
+    isBusy: false,
+  };
   const now = { ...FIRST };
   const firstJobs = () => [
     {
@@ -77,9 +107,7 @@ export async function start(port = 0) {
     answer.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
     const tell = () =>
       now.isSilent ||
-      answer.write(
-        `event: summary\ndata: ${JSON.stringify(summary(now.state, Date.now(), permissions, jobs, actor, now.readOnly))}\n\n`,
-      );
+      answer.write(`event: summary\ndata: ${JSON.stringify(summary(now, Date.now(), permissions, jobs, actor))}\n\n`);
     tell();
     const timer = setInterval(tell, 1000);
     const one = { end: () => answer.destroy() };
@@ -90,7 +118,7 @@ export async function start(port = 0) {
     });
   }
 
-  function begin(action, actor, result) {
+  function begin(action, actor, result, lasts = false) {
     const job = {
       id: `j-${(number += 1)}`,
       action,
@@ -98,12 +126,12 @@ export async function start(port = 0) {
       progress: 0.1,
       actor,
       started_at: iso(Date.now()),
-      events: [{ read: 120, total: 1204 }],
+      events: [lasts ? { read: 0, total: 900, ...result } : { read: 120, total: 1204 }],
       result: null,
       error: null,
     };
     jobs.unshift(job);
-    setTimeout(() => Object.assign(job, { state: "done", progress: 1, result }), 1200).unref();
+    if (!lasts) setTimeout(() => Object.assign(job, { state: "done", progress: 1, result }), 500).unref();
     return job;
   }
 
@@ -139,21 +167,19 @@ export async function start(port = 0) {
       return isDry ? [200, purged] : [202, begin("dead_letter.purge", actor, purged)];
     }
     if (route === "POST /v1/backups") return [202, begin("backup.create", actor, { id: "b-813" })];
-    if (route === "GET /v1/backups")
-      return [
-        200,
-        {
-          backups: [
-            {
-              id: "b-812",
-              at: iso(Date.now() - 7.2e6),
-              state: "done",
-              manifest: { policy: "nightly", bytes: 812 * 2 ** 30 },
-              verification: { at: iso(Date.now() - 7e6), findings: [] },
-            },
-          ],
-        },
-      ];
+    const asked = method === "POST" && body ? JSON.parse(body) : {};
+    if (!isDry && url.pathname === "/v1/line/pause")
+      now.paused = {
+        topic: asked.topic,
+        told: `by ${actor} until ${iso(Date.now() + asked.for_s * 1000)}: ${asked.reason}`,
+      };
+    if (!isDry && url.pathname === "/v1/line/resume") now.paused = null;
+    const answer = operate(method, url.pathname, isDry, asked, (action, result, lasts) =>
+      begin(action, actor, result, lasts),
+    );
+    if (answer) return answer;
+    if (route === "POST /v1/tokens/refresh")
+      return [200, { token: actor, subject: "ann", roles: [actor], ends: iso(Date.now() + 3_600_000), own: true }];
     const [, id, verb] = /^\/v1\/jobs\/([^/]+)(\/cancel)?$/.exec(url.pathname) ?? [];
     const job = jobs.find((one) => one.id === id);
     if (job && verb) job.state = "cancelled";
@@ -162,7 +188,10 @@ export async function start(port = 0) {
 
   const server = http.createServer((request, answer) => {
     const url = new URL(request.url, "http://fixture");
-    if (now.isDown) return answer.destroy();
+    if (now.isDown) {
+      requests.push({ method: request.method, url: request.url, body: "", key: request.headers["idempotency-key"] });
+      return answer.destroy();
+    }
     if (url.pathname === "/" || url.pathname === "/console")
       return answer.writeHead(308, { Location: "/console/" }).end();
     if (url.pathname.startsWith("/console/")) return page(request, answer);
@@ -178,10 +207,11 @@ export async function start(port = 0) {
       requests.push({ method: request.method, url: request.url, body: text, key: request.headers["idempotency-key"] });
       if (now.isBusy) return json(503, { detail: "too many streams are open", hint: "close some" });
       if (url.pathname === "/v1/summary/stream") return stream(answer, permissions, actor);
-      if (url.pathname === "/v1/summary")
-        return json(200, summary(now.state, Date.now(), permissions, jobs, actor, now.readOnly));
+      if (url.pathname === "/v1/summary") return json(200, summary(now, Date.now(), permissions, jobs, actor));
       if (url.pathname === "/v1/self")
         return json(200, { subject: "ann", roles: [actor], ends: iso(Date.now() + 3_600_000), own: true, permissions });
+      if (request.headers["idempotency-key"] && /\/cancel$|^\/v1\/tokens/.test(url.pathname))
+        return json(400, { detail: "this route takes no Idempotency-Key", hint: "routes that answer 202 do" });
       const [status, value] = act(request.method, url, text, actor);
       return json(status, value);
     });

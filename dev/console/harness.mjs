@@ -37,7 +37,7 @@ export class Checks {
   }
 
   async check(name, work) {
-    if (this.only && !name.includes(this.only)) return;
+    if (this.only && !new RegExp(this.only).test(name)) return;
     this.before?.();
     const began = performance.now();
     const took = () => `${((performance.now() - began) / 1000).toFixed(1)} s`;
@@ -143,10 +143,10 @@ export const level = (page) =>
     .getAttribute("data-level", { timeout: 1000 })
     .catch(() => null);
 
-/** Serious faults as axe sees them; what it says of lesser ones is counted. */
-export async function accessible(page, where) {
-  await page.evaluate(AXE);
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+/** Serious faults as axe sees them, of the page or of a part of it; what it says of lesser ones is counted. */
+export async function accessible(page, where, part = "html") {
+  if (!(await page.evaluate(() => Boolean(globalThis.axe)))) await page.evaluate(AXE);
+  const found = await page.evaluate((part) => globalThis.axe.run(part, { resultTypes: ["violations"] }), part);
   const grave = found.violations.filter((one) => one.impact === "serious" || one.impact === "critical");
   const told = grave.map(
     (one) =>

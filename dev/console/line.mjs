@@ -78,9 +78,10 @@ export class Line {
     line.url = `http://127.0.0.1:${line.port}`;
     line.config = path.join(line.folder, "penstock.yaml");
     mkdirSync(path.join(line.folder, "schemas/clicks"), { recursive: true });
-    for (const key of ["token-key", "audit-key"])
+    for (const key of ["token-key", "audit-key", "control-key"])
       writeFileSync(path.join(line.folder, key), randomBytes(48).toString("base64"), { mode: 0o600 });
     line.writeTable(399);
+    line.writeMigrations();
     writeFileSync(line.config, line.settings());
     await line.query(`CREATE DATABASE ${line.database}`);
     await line.call("schema", "create");
@@ -112,10 +113,14 @@ export class Line {
       },
       tables: { path: path.join(this.folder, "schemas") },
       batch: { age_max: "200ms" },
+      migrations: { path: path.join(this.folder, "migrations") },
       reload: { interval: "500ms" },
       // A part of the events is refused on purpose.
       dead_letter: { ceiling: { percent_max: 100 } },
-      telemetry: { listen: `127.0.0.1:${this.runTelemetry}` },
+      telemetry: {
+        listen: `127.0.0.1:${this.runTelemetry}`,
+        control: { key_file: path.join(this.folder, "control-key") },
+      },
       admin: {
         listen: `127.0.0.1:${this.port}`,
         access: { key_file: path.join(this.folder, "token-key"), failures_max: 1000 },
@@ -124,17 +129,43 @@ export class Line {
           key_file: path.join(this.folder, "audit-key"),
           checkpoint_file: path.join(this.folder, "points"),
         },
-        console: { lines: [`http://127.0.0.1:${this.runTelemetry}`], name: "checks" },
+        backup: {
+          destination: { kind: "file", path: this.database },
+          policies: { all: { tables: ["clicks"] } },
+        },
+        schedules: [{ name: "files", what: "migrate verify", every: "24h" }],
+        console: {
+          lines: [`http://127.0.0.1:${this.runTelemetry}`],
+          name: "checks",
+          control_key_file: path.join(this.folder, "control-key"),
+        },
       },
     };
     // YAML takes JSON.
     return JSON.stringify(json, null, 2);
   }
 
-  /** The table of schemas/clicks, which refuses every status above. */
-  writeTable(statusMax) {
-    const text = readFileSync(path.join(ROOT, "schemas/clicks/table.yaml"), "utf8");
-    writeFileSync(path.join(this.folder, "schemas/clicks/table.yaml"), text.replace("max: 599", `max: ${statusMax}`));
+  /** The table of schemas/clicks, which refuses every status above. Gives whether that is another than before. */
+  writeTable(statusMax, days = 3900) {
+    const rules = `subject_columns: [user_id]\nlifecycle: {time_column: time, delete_after: ${days}d}\n`;
+    const clicks = readFileSync(path.join(ROOT, "schemas/clicks/table.yaml"), "utf8");
+    const text = `${clicks.replace("max: 599", `max: ${statusMax}`)}\n${rules}`;
+    if (text === this.table) return false;
+    this.table = text;
+    writeFileSync(path.join(this.folder, "schemas/clicks/table.yaml"), text);
+    return true;
+  }
+
+  /** One that adds, and one that removes something and says so. */
+  writeMigrations() {
+    const folder = path.join(this.folder, "migrations");
+    mkdirSync(folder);
+    const files = {
+      "V1__notes.sql": "CREATE TABLE notes (id UInt64, old String) ENGINE = MergeTree ORDER BY id;",
+      "V2__no_old.sql": "-- penstock: danger=drop\nALTER TABLE notes DROP COLUMN old;",
+      "V2__no_old.down.sql": "ALTER TABLE notes ADD COLUMN old String;",
+    };
+    for (const [name, text] of Object.entries(files)) writeFileSync(path.join(folder, name), text);
   }
 
   startAdmin() {
@@ -161,8 +192,8 @@ export class Line {
   /** The lines of the audit trail. */
   trail = () => readFileSync(path.join(this.folder, "trail"), "utf8").split("\n");
 
-  token(role) {
-    return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role, "--pii");
+  token(role, ...more) {
+    return this.call("token", "issue", "--subject", `${role}-of-the-checks`, "--role", role, "--pii", ...more);
   }
 
   published = 0;
@@ -202,6 +233,9 @@ export class Line {
       .filter((row) => row.startsWith(`${name}{`) && row.includes(label))
       .reduce((sum, row) => sum + Number(row.slice(row.lastIndexOf(" "))), 0);
   }
+
+  refused = () => this.metric("penstock_dlq_records_total", 'outcome="ok"');
+  reloads = () => this.metric("penstock_config_reloads_total", 'outcome="ok"');
 
   server(command, ...rest) {
     return run(process.env.PENSTOCK_TEST_DEV, [

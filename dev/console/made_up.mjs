@@ -76,7 +76,7 @@ function problems(state, now) {
   return { attention: [letter, parts], paused: [down], failing: [owner, letter], many: [parts] }[state] ?? [];
 }
 
-function partitions(state, at) {
+function partitions({ state, paused }, at) {
   const topics =
     state === "many"
       ? ["clicks", "events", "orders", "payments", "views", "audit", "mail", "stock", "visits"]
@@ -96,7 +96,7 @@ function partitions(state, at) {
         lag_records: Math.round(lag * 1800),
         lag_s: isAlone ? 610 + (at % 60) : lag,
         catch_up_s: state === "paused" || isAlone ? null : lag * 0.4,
-        paused: state === "paused" ? "ClickHouse away" : null,
+        paused: paused?.topic === topic ? paused.told : state === "paused" ? "ClickHouse away" : null,
       };
     }),
   );
@@ -132,19 +132,21 @@ function history(state, now) {
 const POD = { version: "0.1.0", reachable: true, age_s: 0.4, partitions: 10 };
 
 /** A whole state at a moment. */
-export function summary(state, now, permissions, jobs, actor, readOnly = false) {
+export function summary(set, now, permissions, jobs, actor) {
+  const { state, readOnly = false, control = true } = set;
   const at = Math.floor(now / 1000);
   const [level, sentence, todo, runbook] = VERDICTS[state];
   const points = history(state, now);
   const lastPoint = points.at(-1);
   const isUnknown = state === "unknown";
-  const all = isUnknown ? [] : partitions(state, at);
+  const all = isUnknown ? [] : partitions(set, at);
   const busy = { fetch: 0.31, decode: 0.64, batch: 0.09, insert: state === "paused" ? 0.02 : 0.97, commit: 0.04 };
   return {
     at: iso(now),
     name: "prod-eu",
     version: "0.1.0",
     read_only: readOnly,
+    control,
     runbook_url: state === "failing" ? null : "https://example.org/runbooks",
     actor: { name: actor === "admin" ? "dora" : "ann", roles: [actor === "admin" ? "data_admin" : actor], permissions },
     verdict: {

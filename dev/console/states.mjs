@@ -244,12 +244,24 @@ async function hands(checks, browser, fixture) {
       page.evaluate(
         () => document.activeElement?.closest("section, header, nav, footer")?.id || document.activeElement?.tagName,
       );
-    for (let presses = 0; presses < 80; presses += 1) {
+    for (let presses = 0; presses < 140; presses += 1) {
       await page.keyboard.press("Tab");
       seen.add(await step());
       if (seen.has("timeline")) break;
     }
-    for (const id of ["totals", "partitions", "tables", "pods", "dead-letters", "jobs", "backups", "timeline"])
+    for (const id of [
+      "totals",
+      "partitions",
+      "tables",
+      "pods",
+      "dead-letters",
+      "jobs",
+      "backups",
+      "operate",
+      "migrations",
+      "access",
+      "timeline",
+    ])
       must(seen.has(id), `Tab passes ${id} by: ${[...seen]}`);
     await close();
   });

@@ -2,6 +2,7 @@
 
 import { start } from "./fixture.mjs";
 import { Checks, launch } from "./harness.mjs";
+import { operate } from "./operate.mjs";
 import { pure } from "./pure.mjs";
 import { shots } from "./shots.mjs";
 import { states } from "./states.mjs";
@@ -22,6 +23,7 @@ try {
       await real(checks, browser);
     }
     await states(checks, browser, fixture);
+    await operate(checks, browser, fixture);
   }
 } finally {
   await browser.close();

@@ -1,14 +1,22 @@
 // The page as a whole: signing in, following the state, drawing it once a frame, keys, theme. Decides nothing: what
 // may be done is the server's to say, and each section draws itself.
 
-import { Live, ask, requestKey, token } from "./api.js";
-import { attribute, el, say, show, text } from "./dom.js";
+import { access } from "./access.js";
+import { Live, ask, token } from "./api.js";
+import { backups } from "./backups.js";
+import { dialog } from "./dialogs.js";
+import { attribute, el, show, text } from "./dom.js";
 import { clock, millis, span, useUtc, zoneName } from "./format.js";
 import { letters } from "./letters.js";
+import { lifecycle } from "./lifecycle.js";
+import { control } from "./line.js";
+import { migrations } from "./migrations.js";
 import { flow, problems, totals, verdict, whoAmI } from "./overview.js";
+import { schedules } from "./schedules.js";
+import { signIn } from "./signin.js";
 import { partitions, pods, tablesOfClickHouse, timeline } from "./tables.js";
-import { copyCurl, dialog, setRights, toast } from "./ui.js";
-import { backups, jobs } from "./works.js";
+import { actor, copyCurl, setRights, toast } from "./ui.js";
+import { jobs } from "./works.js";
 
 const STALE_S = 3;
 const EXPIRY_WARNING_S = 15 * 60;
@@ -16,20 +24,24 @@ const EXPIRY_WARNING_S = 15 * 60;
 const by = (id) => document.getElementById(id);
 const main = by("main");
 
-/** Everything that is shown, in its order; the number is its key. */
+/** Everything that is shown, in its order: its id, key, title, what makes it, how wide it is. */
 const SECTIONS = [
-  ["problems", "Problems", () => problems(go), ""],
-  ["totals", "Totals", totals, ""],
-  ["flow", "Flow", flow, ""],
-  ["partitions", "Partitions by age", partitions, "wide"],
-  ["tables", "Tables", tablesOfClickHouse, "narrow"],
-  ["pods", "Pods", pods, ""],
-  ["dead-letters", "Dead letters", letters, ""],
-  ["jobs", "Jobs", jobs, "wide"],
-  ["backups", "Backups", backups, "narrow"],
-  ["timeline", "Timeline", timeline, ""],
+  ["problems", "1", "Problems", () => problems(go), ""],
+  ["totals", "2", "Totals", totals, ""],
+  ["flow", "3", "Flow", flow, ""],
+  ["partitions", "4", "Partitions by age", partitions, "wide"],
+  ["operate", "o", "Operate the line", control, "narrow"],
+  ["tables", "5", "Tables", tablesOfClickHouse, ""],
+  ["pods", "6", "Pods", pods, ""],
+  ["dead-letters", "7", "Dead letters", letters, ""],
+  ["jobs", "8", "Jobs", jobs, ""],
+  ["backups", "9", "Backups", backups, ""],
+  ["schedules", "s", "Schedules", schedules, ""],
+  ["migrations", "m", "Migrations", migrations, ""],
+  ["lifecycle", "l", "Lifecycle and erasure", lifecycle, ""],
+  ["access", "a", "Tokens and audit trail", access, ""],
+  ["timeline", "e", "Timeline", timeline, ""],
 ];
-const keyOf = (index) => (index < 9 ? String(index + 1) : "e");
 
 let view = null;
 let last = null;
@@ -48,6 +60,7 @@ function build() {
     " ",
     el("button", { type: "button", text: "Try now", onclick: () => live.now() }),
   );
+  const who = el("p", { class: "notice who", id: "who" });
   const readOnly = el("p", {
     class: "notice",
     hidden: true,
@@ -60,7 +73,7 @@ function build() {
     " ",
     el("button", { type: "button", text: "Renew the token", onclick: renew }),
   );
-  notices.replaceChildren(stale, expiry, readOnly);
+  notices.replaceChildren(who, stale, expiry, readOnly);
   const bodies = new Map();
   const nav = el(
     "nav",
@@ -68,21 +81,21 @@ function build() {
     el(
       "ul",
       {},
-      SECTIONS.map(([id, title], index) =>
+      SECTIONS.map(([id, key, title]) =>
         el(
           "li",
           {},
           el(
             "a",
-            { href: `#${id}`, "aria-keyshortcuts": keyOf(index) },
-            el("kbd", { "aria-hidden": "true", text: keyOf(index) }),
+            { href: `#${id}`, "aria-keyshortcuts": key },
+            el("kbd", { "aria-hidden": "true", text: key }),
             ` ${title}`,
           ),
         ),
       ),
     ),
   );
-  const panels = SECTIONS.map(([id, title, make, style]) => {
+  const panels = SECTIONS.map(([id, , title, make, style]) => {
     const body = make();
     bodies.set(id, body);
     const heading = el("h2", { id: `${id}-title`, text: title });
@@ -94,7 +107,7 @@ function build() {
     );
   });
   main.replaceChildren(top, nav, el("div", { class: "panels" }, panels));
-  view = { top, bodies, stale, readOnly, expiry };
+  view = { top, bodies, stale, readOnly, expiry, who };
 }
 
 let isDue = false;
@@ -116,14 +129,15 @@ function drawNow() {
   text(by("name"), s.name ?? "");
   text(by("version"), s.version ? `v${s.version}` : "");
   const roles = s.actor?.roles ?? [];
-  text(by("actor"), s.actor ? `${s.actor.name}, ${roles.join(" + ") || "no role"}` : "");
   show(view.readOnly, Boolean(s.read_only));
   setRights({
+    name: s.actor?.name ?? "",
     permissions: s.actor?.permissions ?? [],
     roles,
     readOnly: Boolean(s.read_only),
     isConnected: state.name === "live",
   });
+  text(view.who, s.actor ? `You act as ${actor()}; what you change is in the audit trail.` : "");
   view.top.follow(s, now);
   for (const body of view.bodies.values()) body.follow(s, now);
   tick();
@@ -205,7 +219,7 @@ function connect() {
 
 async function renew() {
   try {
-    const made = await ask("/v1/tokens/refresh", { method: "POST", key: requestKey() });
+    const made = await ask("/v1/tokens/refresh", { method: "POST" });
     token.set(made.token);
     self = { ...made };
     toast("The token was renewed.");
@@ -224,63 +238,17 @@ function signOut(why = "", hint = "") {
   state = { name: "off" };
   for (const open of document.querySelectorAll("dialog[open]")) open.close();
   by("notices").replaceChildren();
-  for (const id of ["name", "version", "actor"]) text(by(id), "");
+  for (const id of ["name", "version"]) text(by(id), "");
   document.title = "penstock";
   document.body.classList.add("signed-out");
   document.body.classList.remove("stale");
   show(by("sign-out"), false);
-  signIn(why, hint);
-  tick();
-}
-
-function signIn(why, hint) {
-  const input = el("input", {
-    type: "password",
-    id: "token",
-    autocomplete: "off",
-    spellcheck: "false",
-    required: true,
-    maxlength: "8192",
-    "aria-describedby": "token-about",
-  });
-  const form = el(
-    "form",
-    { class: "sign-in" },
-    el("h1", { text: "Sign in" }),
-    why && el("div", { class: "refusal" }, el("p", { text: why }), hint && el("p", { text: hint })),
-    el(
-      "p",
-      { class: "field" },
-      el("label", { for: "token", text: "Token" }),
-      input,
-      el("small", {
-        id: "token-about",
-        class: "soft",
-        text: "Paste what penstock token issue printed. It is kept until this tab is closed, and sent in a header only.",
-      }),
-    ),
-    el("p", { class: "row" }, el("button", { type: "submit", class: "main", text: "Sign in" })),
-    el("pre", {
-      class: "soft",
-      tabindex: "0",
-      "aria-label": "How to make a token",
-      text: "penstock token issue --subject you --role viewer",
-    }),
-  );
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const given = input.value.trim().replace(/^Bearer\s+/i, "");
-    // What cannot be a header is no token; fetch would only throw.
-    if (!/^[\x21-\x7e]+$/.test(given)) {
-      signIn("That is no token.", "Paste the whole of what penstock token issue printed, in one line.");
-      return;
-    }
+  const taken = (given) => {
     token.set(given);
     connect();
-  });
-  main.replaceChildren(form);
-  if (why) say(`${why} ${hint}`);
-  input.focus({ preventScroll: true });
+  };
+  signIn(main, taken, why, hint);
+  tick();
 }
 
 // ---------------------------------------------------------------- places, keys, theme
@@ -302,7 +270,7 @@ function arrive() {
 
 const KEYS = [
   ["0", "Verdict"],
-  ...SECTIONS.map(([, title], index) => [keyOf(index), title]),
+  ...SECTIONS.map(([, key, title]) => [key, title]),
   ["/", "Filter partitions"],
   ["↑ ↓ Home End", "Move among rows"],
   ["Enter", "Open the row"],
@@ -334,7 +302,7 @@ document.addEventListener("keydown", (event) => {
   const isTyping = event.target.matches?.("input:not([type=checkbox]), select, textarea");
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping || document.querySelector("dialog[open]")) return;
   if (!keysAreOn() && event.key !== "?") return;
-  const index = event.key === "e" ? 9 : Number.parseInt(event.key, 10) - 1;
+  const place = SECTIONS.find(([, key]) => key === event.key)?.[0];
   const acts = {
     "?": help,
     0: () => view && go("#verdict"),
@@ -342,7 +310,7 @@ document.addEventListener("keydown", (event) => {
     t: turnTheme,
     c: () => copyCurl(document.activeElement),
   };
-  const act = acts[event.key] ?? (view && /^[1-9e]$/.test(event.key) ? () => go(`#${SECTIONS[index][0]}`) : null);
+  const act = acts[event.key] ?? (view && place ? () => go(`#${place}`) : null);
   if (!act) return;
   event.preventDefault();
   act();

@@ -2,10 +2,11 @@
 // the whole topic. Shows no value that somebody did not ask for with a reason.
 
 import { ask } from "./api.js";
+import { dialog, facts, field, reasonLine, refusal } from "./dialogs.js";
 import { el, say, text } from "./dom.js";
 import { clock, count, plural, whole } from "./format.js";
 import { purgeDialog, replayDialog } from "./replay.js";
-import { action, dialog, facts, field, hindrance, refusal, table } from "./ui.js";
+import { action, hindrance, table } from "./ui.js";
 
 export const RIGHTS = {
   read: "dead_letter_read",
@@ -155,8 +156,12 @@ function wrong(cell, item) {
 
 function groupActions(cell, group, enter, filterSince) {
   cell.__group = group;
-  if (cell.firstChild) return;
-  const named = (verb) => ({ name: `${verb} ${group.topic} ${group.reason} ${group.path ?? ""}`.trim() });
+  if (cell.firstChild) {
+    for (const both of cell.children) both.button.gate();
+    return;
+  }
+  const nameOf = ({ topic, reason, path }) => `${topic} ${reason} ${path ?? ""}`.trim();
+  const named = (verb) => ({ name: () => `${verb} ${nameOf(cell.__group)}` });
   const filter = () => filterOf(cell.__group, filterSince());
   cell.append(
     action("Letters", RIGHTS.read, () => enter(cell.__group, cell.closest("tr")), {
@@ -188,7 +193,7 @@ async function showLetters(place, group, row, since) {
     "Show values…",
     RIGHTS.bodies,
     () => revealDialog(query, (answer) => grid.follow(taken(answer))),
-    { changes: false },
+    { changes: false, besides: " and a token that was issued with --pii" },
   );
   const again = el("button", {
     type: "button",
@@ -276,14 +281,7 @@ function letterDialog(letter) {
 
 function revealDialog(query, done) {
   dialog("Show values", (content, node) => {
-    const reason = el("input", {
-      type: "text",
-      required: true,
-      minlength: "3",
-      maxlength: "200",
-      autofocus: true,
-      autocomplete: "off",
-    });
+    const reason = reasonLine({ autofocus: true });
     const place = el("div");
     const form = el(
       "form",

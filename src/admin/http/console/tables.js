@@ -1,5 +1,6 @@
 // The tables of the state: partitions, tables of ClickHouse, pods, and the timeline. Draws what it is given.
 
+import { tableActions } from "./care.js";
 import { attribute, el, keyed, show, text } from "./dom.js";
 import { clock, count, rate, share, span, whole } from "./format.js";
 import { table } from "./ui.js";
@@ -85,6 +86,7 @@ export function tablesOfClickHouse() {
         state: (t) => ({ 1: "warn", 2: "bad" })[pressure(t)],
       },
       { title: "Delivery", of: (t) => t.delivery ?? "–" },
+      { title: "Do", draw: tableActions },
     ],
   });
   const node = el("div", {}, grid);

@@ -1,7 +1,7 @@
-// Parts that several sections use: tables, dialogs, lines of history, buttons that say why they do nothing, copying.
+// Parts that several sections use: tables, lines of history, buttons that say why they do nothing, copying.
 // Knows how things behave, not what they are about.
 
-import { ask, curl, requestKey } from "./api.js";
+import { curl } from "./api.js";
 import {
   attribute,
   el,
@@ -20,21 +20,24 @@ import {
 
 // ---------------------------------------------------------------- who may
 
-const rights = { permissions: new Set(), roles: [], readOnly: false, isConnected: true };
+const rights = { name: "", permissions: new Set(), roles: [], readOnly: false, isConnected: true };
 const gated = new Set();
 
-export function setRights({ permissions, roles, readOnly, isConnected }) {
-  Object.assign(rights, { permissions: new Set(permissions), roles, readOnly, isConnected });
+export function setRights({ name, permissions, roles, readOnly, isConnected }) {
+  Object.assign(rights, { name, permissions: new Set(permissions), roles, readOnly, isConnected });
   for (const button of gated) {
     if (button.isConnected) button.gate();
     else gated.delete(button);
   }
 }
 
-/** Why somebody may not; nothing if they may. */
-export function hindrance(permission, changes = true) {
+/** Who acts, with which roles. */
+export const actor = () => `${rights.name}, ${rights.roles.join(" + ") || "no role"}`;
+
+/** Why somebody may not; nothing if they may. `besides` is what it needs beside the role. */
+export function hindrance(permission, changes = true, besides = "") {
   if (!rights.permissions.has(permission)) {
-    return `needs the permission ${permission}; ${rights.roles.length ? `you are ${rights.roles.join(", ")}` : "you have no role"}`;
+    return `needs the permission ${permission}${besides}; ${rights.roles.length ? `you are ${rights.roles.join(", ")}` : "you have no role"}`;
   }
   if (changes && rights.readOnly) return "this console is read-only (admin.console.read_only)";
   if (!rights.isConnected) return "not connected";
@@ -43,14 +46,22 @@ export function hindrance(permission, changes = true) {
 
 /**
  * A button that needs a permission. Where it is missing the button stays reachable and says what is missing, beside it and
- * when it is pressed.
+ * when it is pressed. `unless()` gives another reason why it can do nothing now; `name()` is what it is called where its label
+ * alone does not say what it is about, and may change with its row.
  */
-export function action(label, permission, press, { changes = true, style = "", name } = {}) {
+export function action(
+  label,
+  permission,
+  press,
+  { changes = true, style = "", name, besides, unless = () => null } = {},
+) {
   const id = fresh("why");
   const why = el("span", { class: "why", id, hidden: true });
-  const button = el("button", { type: "button", class: style, "aria-label": name, text: label });
+  const button = el("button", { type: "button", class: style, "aria-label": name?.(), text: label });
+  const hinders = () => hindrance(permission, changes, besides) ?? unless();
   button.gate = () => {
-    const reason = hindrance(permission, changes);
+    const reason = hinders();
+    if (name) attribute(button, "aria-label", name());
     attribute(button, "aria-disabled", reason ? "true" : null);
     attribute(button, "aria-describedby", reason ? id : null);
     attribute(button, "title", reason);
@@ -58,7 +69,7 @@ export function action(label, permission, press, { changes = true, style = "", n
     show(why, Boolean(reason));
   };
   button.addEventListener("click", () => {
-    const reason = hindrance(permission, changes);
+    const reason = hinders();
     if (reason) say(`${label}: ${reason}`);
     else press(button);
   });
@@ -246,124 +257,4 @@ export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, r
   };
   node.body = body;
   return node;
-}
-
-// ---------------------------------------------------------------- dialogs
-
-/** A dialog over the page; Esc closes it, and the focus goes back to where it came from. */
-export function dialog(title, build) {
-  const back = document.activeElement;
-  const id = fresh("title");
-  const content = el("div", { class: "content" });
-  const close = el("button", { type: "button", class: "quiet close", "aria-label": "Close", text: "Close (Esc)" });
-  const node = el("dialog", { "aria-labelledby": id }, el("header", {}, el("h2", { id, text: title }), close), content);
-  const stop = new AbortController();
-  node.signal = stop.signal;
-  close.addEventListener("click", () => node.close());
-  node.addEventListener("close", () => {
-    stop.abort();
-    node.remove();
-    // The browser gives the focus back by itself where it can, before this is told; by now it may have gone on.
-    if (document.activeElement !== document.body) return;
-    const place = back?.isConnected ? back : document.getElementById("main");
-    place?.focus({ preventScroll: true });
-  });
-  build(content, node);
-  document.body.append(node);
-  node.showModal();
-  node.querySelector("[autofocus]")?.focus();
-  return node;
-}
-
-export function field(label, input, about) {
-  input.id ||= fresh("field");
-  const hint = about && el("small", { id: `${input.id}-about`, class: "soft", text: about });
-  if (hint) input.setAttribute("aria-describedby", hint.id);
-  return el("p", { class: "field" }, el("label", { for: input.id, text: label }), input, hint);
-}
-
-/** What was refused, in the words of the server. */
-export function refusal(place, error) {
-  const hint = error.hint ? el("p", { text: error.hint }) : null;
-  place.replaceChildren(
-    el(
-      "div",
-      { class: "refusal", tabindex: "-1" },
-      el("p", {}, el("strong", { text: "Not done: " }), error.message),
-      hint,
-    ),
-  );
-  place.firstElementChild.focus();
-  say(`Not done: ${error.message}`);
-}
-
-/** A list of names and values. */
-export function facts(pairs) {
-  return el(
-    "dl",
-    { class: "facts" },
-    pairs
-      .filter(([, value]) => value !== null && value !== undefined && value !== "")
-      .flatMap(([name, value]) => [
-        el("dt", { text: name }),
-        el("dd", {}, value instanceof Node ? value : String(value)),
-      ]),
-  );
-}
-
-const JOB_LOOKS_MAX = 7200;
-const wait = (ms, signal) =>
-  new Promise((done, fail) => {
-    const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      fail(new DOMException("over", "AbortError"));
-    });
-  });
-
-/** Sends what becomes a job, and shows in `place` how far it is until it has ended. */
-export async function work(place, path, body, signal, told = () => {}) {
-  const bar = el("progress", { max: "1", "aria-label": "Progress" });
-  const line = el("p", { class: "step", tabindex: "-1", text: "Asked for …" });
-  place.replaceChildren(el("div", { class: "job" }, line, bar));
-  line.focus();
-  try {
-    let job = await ask(path, { method: "POST", body, key: requestKey() });
-    for (let looks = 0; job.state === "running" || job.state === undefined; looks += 1) {
-      const latest = job.events?.at?.(-1);
-      const share = latest?.progress ?? latest?.read / latest?.total;
-      if (share >= 0 && share <= 1) bar.value = share;
-      text(line, `Job ${job.id} is running${latest ? `: ${summed(latest)}` : ""}`);
-      if (looks >= JOB_LOOKS_MAX) throw new Error("the job takes long: see it among the jobs");
-      await wait(looks < 5 ? 300 : 1000, signal);
-      job = await ask(`/v1/jobs/${encodeURIComponent(job.id)}`, { signal });
-    }
-    if (job.state !== "done")
-      throw Object.assign(new Error(job.error?.detail ?? `the job is ${job.state}`), { hint: job.error?.hint ?? "" });
-    bar.value = 1;
-    const result = summed(job.result) || "done";
-    place.replaceChildren(
-      el(
-        "div",
-        { class: "outcome", tabindex: "-1" },
-        el("p", {}, el("strong", { text: "Done. " }), result),
-        el("p", { class: "soft", text: `Job ${job.id}` }),
-      ),
-    );
-    place.firstElementChild.focus();
-    say(`Done. ${result}`);
-    told(job);
-  } catch (error) {
-    if (error.name !== "AbortError") refusal(place, error);
-  }
-}
-
-/** The plain fields of an answer, in words: {"would_replay": 3} is "would replay 3". */
-export function summed(value) {
-  if (value === null || value === undefined) return "";
-  if (typeof value !== "object") return String(value);
-  return Object.entries(value)
-    .filter(([, inner]) => inner !== null && inner !== "" && typeof inner !== "object")
-    .map(([name, inner]) => `${name.replaceAll("_", " ")} ${inner}`)
-    .join(", ");
 }

@@ -1,11 +1,12 @@
-// Jobs and backups: what is under way, ending it, beginning a backup. Asks the admin process; decides nothing itself.
+// Jobs: what is under way and what came of it, and ending it. Asks the admin process; decides nothing itself.
 
-import { ask, requestKey } from "./api.js";
-import { attribute, el, say, show, text, width } from "./dom.js";
-import { bytes, clock, millis, share, span } from "./format.js";
-import { action, copies, dialog, facts, field, hindrance, refusal, table, toast, work } from "./ui.js";
+import { ask } from "./api.js";
+import { dialog, facts, refusal, verbatim } from "./dialogs.js";
+import { attribute, el, show, text, width } from "./dom.js";
+import { clock, share } from "./format.js";
+import { action, table, toast } from "./ui.js";
 
-const KINDS = { running: "info", done: "good", failed: "bad", lost: "bad", cancelled: "warn", skipped: "warn" };
+export const KINDS = { running: "info", done: "good", failed: "bad", lost: "bad", cancelled: "warn", skipped: "warn" };
 
 export function jobs() {
   const grid = table({
@@ -43,31 +44,34 @@ function stateCell(cell, job) {
 }
 
 function cancelCell(cell, job) {
+  cell.job = job;
   if (!cell.firstChild) {
-    const cancel = action("Cancel", "job_cancel", () => cancelJob(cell.job), { name: `Cancel ${job.action}` });
+    const cancel = action("Cancel", "job_cancel", () => cancelJob(cell.job), {
+      name: () => `Cancel ${cell.job.action}`,
+    });
     cell.append(cancel);
   }
-  cell.job = job;
+  cell.firstChild.button.gate();
   show(cell.firstChild, job.state === "running");
 }
 
 async function cancelJob(job) {
   try {
-    await ask(`/v1/jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST", key: requestKey() });
+    await ask(`/v1/jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST" });
     toast(`${job.action} was asked to end; it does before its next statement.`);
   } catch (error) {
     toast(`Not done: ${error.message}`, error.hint);
   }
 }
 
-function jobDialog(job) {
+export function jobDialog(job) {
   dialog(`Job ${job.action}`, async (content, node) => {
     content.append(
       facts([
         ["Id", job.id],
         ["State", job.state],
         ["By", job.actor],
-        ["Began", clock(job.started_at)],
+        ["Began", clock(job.started_at ?? job.began)],
       ]),
     );
     const place = el("div", {}, el("p", { class: "soft", text: "Reading …" }));
@@ -76,10 +80,7 @@ function jobDialog(job) {
       const whole = await ask(`/v1/jobs/${encodeURIComponent(job.id)}`, { signal: node.signal });
       const part = (title, value) =>
         value !== null &&
-        value !== undefined && [
-          el("h3", { text: title }),
-          el("pre", { tabindex: "0", "aria-label": title, text: JSON.stringify(value, null, 2).slice(0, 20_000) }),
-        ];
+        value !== undefined && [el("h3", { text: title }), verbatim(title, JSON.stringify(value, null, 2))];
       const none = whole.error || whole.result ? null : (whole.events?.at?.(-1) ?? null);
       place.replaceChildren(
         ...[part("Failed with", whole.error), part("Gave", whole.result), part("Latest step", none)]
@@ -91,82 +92,3 @@ function jobDialog(job) {
     }
   });
 }
-
-export function backups() {
-  const newest = copies(el("p", { class: "copy" }), ".backups");
-  const policy = el("select");
-  const place = el("div");
-  const list = el("div");
-  const now = action(
-    "Back up now",
-    "backup_create",
-    () => policy.value && work(place, "/v1/backups", { policy: policy.value }),
-    { style: "main" },
-  );
-  const see = action("List backups", "backup_read", () => seeBackups(list, policy), { changes: false });
-  const none = el("p", {
-    class: "soft",
-    text: "No policy is known yet: list the backups, or see admin.backup in the configuration.",
-  });
-  const choice = field("Policy", policy);
-  const node = el("div", {}, newest, el("div", { class: "row" }, choice, now, see), none, place, list);
-  node.follow = (s, at) => {
-    const b = s.backups ?? {};
-    const age =
-      typeof b.age_s === "number" ? b.age_s : b.newest_verified_at ? (at - millis(b.newest_verified_at)) / 1000 : null;
-    text(
-      newest,
-      age === null
-        ? "No verified backup is known."
-        : `The newest verified backup is ${span(age)} old (${clock(b.newest_verified_at, at)}).`,
-    );
-    attribute(newest, "data-state", age === null ? "warn" : null);
-    offer(policy, b.policies ?? []);
-    show(none, policy.options.length === 0);
-    show(now, policy.options.length > 0);
-    show(choice, policy.options.length > 0);
-  };
-  return node;
-}
-
-function offer(select, names) {
-  const known = new Set([...select.options].map((option) => option.value));
-  for (const name of names) if (name && !known.has(name)) select.append(el("option", { value: name, text: name }));
-}
-
-async function seeBackups(place, policy) {
-  if (hindrance("backup_read", false)) return;
-  place.replaceChildren(el("p", { class: "soft", text: "Reading …" }));
-  try {
-    const { backups = [] } = await ask("/v1/backups?limit=50");
-    offer(
-      policy,
-      backups.map((entry) => entry.manifest?.policy),
-    );
-    const grid = table({
-      caption: "Backups, newest first",
-      keyOf: (entry) => entry.id,
-      empty: "There is no backup.",
-      columns: [
-        { title: "Backup", head: true, of: (entry) => entry.id },
-        { title: "Policy", of: (entry) => entry.manifest?.policy || "by hand" },
-        { title: "State", of: (entry) => entry.state ?? "–", state: (entry) => KINDS[entry.state] },
-        {
-          title: "Verified",
-          of: (entry) => verified(entry.verification),
-          state: (entry) => (entry.verification?.findings?.length ? "bad" : null),
-        },
-        { title: "Begun", of: (entry) => clock(entry.at) },
-        { title: "Size", num: true, of: (entry) => bytes(entry.manifest?.bytes) },
-      ],
-    });
-    grid.follow(backups);
-    place.replaceChildren(grid);
-    say(`${backups.length} backups`);
-  } catch (error) {
-    refusal(place, error);
-  }
-}
-
-const verified = (last) =>
-  !last ? "not yet" : last.findings?.length ? `damaged: ${last.findings[0]}` : `whole at ${clock(last.at)}`;
