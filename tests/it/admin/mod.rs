@@ -12,6 +12,7 @@ mod metrics;
 mod remembered;
 mod tables;
 mod trail;
+mod upkeep;
 
 use std::time::Duration;
 
