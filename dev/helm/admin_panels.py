@@ -128,6 +128,46 @@ SCHEDULES = (
     ),
     lines("Who leads", ("max by (pod) (<admin_leader>)", "{{pod}}")),
 )
+UPKEEP = (
+    lines(
+        "Migrations that are not applied",
+        ('max by (standing) (<admin_migrations standing!="applied">)', "{{standing}}"),
+        ("max(<admin_migrations_altered>)", "file altered"),
+        note="partial, failed, in_doubt for long and nobody migrates: PenstockMigrationUnfinished.",
+    ),
+    lines(
+        "Definitions that differ",
+        ("max by (pod) (<admin_schema_drift_objects>)", "tables {{pod}}"),
+        ("max(<admin_lifecycle_drift_tables>)", "TTLs"),
+        note="Tables: since `migrate drift` was run last, by pod. TTLs: `penstock lifecycle drift`.",
+        alerts=(("PenstockSchemaDrift", 0),),
+    ),
+    lines(
+        "Bytes past their age",
+        ("max by (table) (<admin_lifecycle_expired_bytes>)", "{{table}}"),
+        ("max by (table) (<admin_lifecycle_droppable_bytes>)", "whole partitions {{table}}"),
+        ("max by (table) (<admin_lifecycle_held_bytes>)", "held {{table}}"),
+        note="Whole partitions that are there for more than a day: PenstockRetentionOverdue.",
+    ),
+    lines("Rows past their age", ("max by (table) (<admin_lifecycle_expired_rows>)", "{{table}}")),
+    lines(
+        "Subjects that are to be erased, and holds",
+        ('max by (stage) (<admin_erasures stage!="verified">)', "{{stage}}"),
+        ("max(<admin_legal_holds>)", "holds"),
+        unit="short",
+    ),
+    lines(
+        "Oldest erasure that is not verified",
+        ("max(<admin_erasure_oldest_open_seconds>)", "age"),
+        alerts=(("PenstockErasureOverdue", 14400),),
+    ),
+    lines(
+        "Since it was looked at",
+        ("time() - max by (what) (<admin_upkeep_looked_timestamp_seconds>)", "{{what}}"),
+        unit="s",
+        note="By the process that leads. A line that ends cannot be looked at; the log says why.",
+    ),
+)
 SERVERS = (
     *DISKS,
     lines("Smallest query", ("max by (host) (<admin_clickhouse_probe_seconds>)", "{{host}}")),
@@ -174,6 +214,7 @@ ADMIN = Board(
         ("Now", NOW),
         ("Backups", BACKUPS),
         ("Schedules and jobs", SCHEDULES),
+        ("What is left to do", UPKEEP),
         ("Servers", SERVERS),
         ("Requests and health", ACCESS),
     ),

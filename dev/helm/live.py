@@ -172,9 +172,9 @@ class Story:
         changed = json.loads(json.dumps(self.values))
         changed["tables"]["files"][TABLE]["table.yaml"] = "table: [no\n"
         self.pod.change(changed)
-        self.lasting.add("PenstockReloadRefused")
-        self.fires()
+        self.fires("PenstockReloadRefused")
         self.pod.change(self.values)
+        self.fires()
 
     def with_clickhouse_gone_it_lives_and_stays_ready(self) -> None:
         before = self.written()
@@ -271,8 +271,7 @@ class Story:
             self.server("kill", "clickhouse-1", "--signal", "CONT")
 
     def the_next_pod_begins_without_alerts(self) -> None:
-        # That a configuration was refused is told for a quarter of an hour; all else went with the pod.
-        self.lasting &= {"PenstockReloadRefused"}
+        self.lasting.clear()
         self.fires("PenstockAbsent")
         self.pod.start()
         wait_for("ready", lambda: self.pod.probe("readinessProbe"))

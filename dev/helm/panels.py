@@ -185,6 +185,13 @@ VERDICTS = (
         drill="topic",
     ),
     lines("Audit: offsets looked at", rate("audit_offsets_total", "topic, outcome"), drill="topic"),
+    lines(
+        "Bytes of a record",
+        (quantile(0.5, "record_size_bytes"), "p50"),
+        (quantile(0.99, "record_size_bytes"), "p99"),
+        unit="bytes",
+        note="Of a sample.",
+    ),
     lines("Left out by rule", rate("filtered_records_total", "topic, rule"), drill="topic"),
     lines("Fields that no column takes", rate("unknown_fields_total", "table"), drill="table"),
 )
@@ -259,6 +266,12 @@ FLEET = Board(
                     ("max by (pod) (<memory_used_bytes> / <memory_budget_bytes>)", "{{pod}}"),
                     unit="percentunit",
                     alerts=(("PenstockMemoryBudgetFull", 0.95),),
+                ),
+                lines(
+                    "Memory by what holds it",
+                    ("sum by (component) (<memory_component_bytes>)", "{{component}}"),
+                    ('sum(<memory_budget_bytes>)', "budget"),
+                    note="Mostly open: many tables or partitions. Mostly sealed or sending: ClickHouse. fetched is beside the budget.",
                 ),
                 *BATCHES,
                 lines("Draining at a revoke", (quantile(0.99, "rebalance_duration_seconds"), "p99")),

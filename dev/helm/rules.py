@@ -28,7 +28,7 @@ TEMPLATE_LABEL = re.compile(r"\$labels\.(\w+)")
 # Labels that Prometheus gives to a target.
 OF_TARGET = {"job", "pod", "namespace"}
 SEVERITIES = {"critical", "warning"}
-TESTS = (CI / "rules_test.yaml", CI / "admin_rules_test.yaml")
+TESTS = (CI / "rules_test.yaml", CI / "admin_rules_test.yaml", CI / "retention_rules_test.yaml")
 # Of which part of a release a metric is, by how its name begins.
 JOBS = (("penstock_admin_", "penstock-admin"), ("penstock_", "penstock"))
 

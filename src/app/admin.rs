@@ -25,6 +25,7 @@ use crate::admin::http::{self, Parts, Server};
 use crate::admin::schedule::{Scheduler, Schedules};
 use crate::admin::series;
 use crate::admin::watch::Watch;
+use crate::admin::watch::upkeep::Upkeep;
 use crate::config::{Config, Inputs, Loaded};
 use crate::kafka::leader::Candidate;
 use crate::telemetry::health::{Health, State};
@@ -121,7 +122,8 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     let desks = Desks::new(&setup, place_of_files(config))?;
     // Without a ring the routes of keys say so.
     let vault = vault(config).ok();
-    let backups = super::backup::backups(config, Desk::new(setup)?)?;
+    let desk = Desk::new(setup)?;
+    let backups = super::backup::backups(config, desk.clone())?;
     let instance = actor.origin.clone();
     let migrator = fleet::migrator(inputs, config, &actor, places)?;
     let jobs = fleet::jobs(config, &instance)?;
@@ -130,11 +132,11 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     let schedules = fleet::schedules(config, migrator.clone(), Some(Arc::clone(&chain)), of_schedules);
     let schedules = Arc::new(schedules);
     let of_watch = (Some(health.clone()), instance.as_str());
-    let of_backups = Some(backups.clone());
     let chained = Some(Arc::clone(&chain));
-    let watch = Arc::new(fleet::watch(config, chained, candidate.clone(), of_backups, of_watch)?);
+    let watch = Arc::new(fleet::watch(config, chained, candidate.clone(), Some(backups.clone()), of_watch)?);
     let console = fleet::console(config, &jobs, &backups, &watch);
-    let background = Background::start(config, &access, (&watch, &console), (&schedules, candidate)).await;
+    let looking = (&watch, &console, fleet::upkeep(config, desk, migrator.clone(), candidate.clone()));
+    let background = Background::start(config, &access, looking, (&schedules, candidate)).await;
     let parts = Parts {
         config: config.admin.clone(),
         crypt: config.crypt.clone(),
@@ -183,7 +185,7 @@ impl Background {
     async fn start(
         config: &Config,
         access: &Access,
-        (watch, console): (&Arc<Watch>, &Arc<Console>),
+        (watch, console, upkeep): (&Arc<Watch>, &Arc<Console>, Upkeep),
         (schedules, candidate): (&Arc<Schedules>, Option<Arc<Candidate>>),
     ) -> Background {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -195,6 +197,7 @@ impl Background {
         }
         tasks.spawn(Arc::clone(watch).run(stop.clone()));
         tasks.spawn(Arc::clone(console).run(stop.clone()));
+        tasks.spawn(upkeep.run(stop.clone()));
         if let Some(candidate) = candidate.clone() {
             tasks.spawn(Scheduler::new(Arc::clone(schedules), candidate).run(stop.clone()));
         }

@@ -11,12 +11,14 @@ use crate::admin::audit::{Chain, Trail};
 use crate::admin::backup::Backups;
 use crate::admin::command::Actor;
 use crate::admin::console::{self, Console};
+use crate::admin::desk::Desk;
 use crate::admin::jobs::{self, History, Jobs};
 use crate::admin::letters::{Curtain, DeadLetters, Topics};
 use crate::admin::line::LineControl;
 use crate::admin::migrate::{Migrator, Setup, Values};
 use crate::admin::rows::Keeping;
 use crate::admin::schedule::{Schedules, Shelf, Tables, Works};
+use crate::admin::watch::upkeep::{self, Upkeep};
 use crate::admin::watch::{self, Watch};
 use crate::config::{Config, Inputs};
 use crate::faults::Faults;
@@ -112,6 +114,16 @@ pub(super) fn watch(
         health,
         instance: instance.to_owned(),
     })?)
+}
+
+pub(super) fn upkeep(
+    config: &Config,
+    desk: Desk,
+    migrator: Migrator,
+    candidate: Option<Arc<Candidate>>,
+) -> Upkeep {
+    let files = super::desk::place_of_files(config);
+    Upkeep::new(upkeep::Setup { config: &config.admin.health, desk, files, migrator, candidate })
 }
 
 /// Dead letters, of the topics that the table files name when they are asked for.

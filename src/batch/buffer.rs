@@ -9,7 +9,7 @@ use std::time::Instant;
 use arrow_array::RecordBatch;
 
 use super::adapt::Limits;
-use super::memory::{Budget, Permit};
+use super::memory::{Budget, Holder, Permit};
 use super::provenance::{Provenance, Slot};
 use crate::columns::{self, Columns};
 use crate::record::Offset;
@@ -98,6 +98,22 @@ impl Sealed {
     pub fn hold(&self, body_bytes: Option<usize>) {
         self.permit.set(held(body_bytes.unwrap_or(self.bytes.saturating_mul(2)), &self.provenance));
     }
+
+    /// Tells the budget that it is under way, until what is given is dropped.
+    pub fn under_way(&self) -> UnderWay<'_> {
+        self.permit.pass(Holder::Sending);
+        UnderWay(&self.permit)
+    }
+}
+
+/// A batch whose insert is under way.
+#[must_use]
+pub struct UnderWay<'s>(&'s Permit);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.pass(Holder::Sealed);
+    }
 }
 
 /// Bytes to take from the budget for rows that lie in so many.
@@ -113,7 +129,7 @@ impl Buffer {
             provenance: Provenance::default(),
             timestamps_ms: Vec::new(),
             opened: None,
-            permit: budget.permit(),
+            permit: budget.permit(Holder::Open),
             budget: Arc::clone(budget),
         }
     }
@@ -175,8 +191,9 @@ impl Buffer {
     pub fn seal(&mut self, trigger: Trigger, now: Instant) -> Result<(RecordBatch, Sealed), columns::Error> {
         let bytes = self.columns.bytes();
         let held = self.held();
-        let permit = std::mem::replace(&mut self.permit, self.budget.permit());
+        let permit = std::mem::replace(&mut self.permit, self.budget.permit(Holder::Open));
         permit.set(held);
+        permit.pass(Holder::Sealed);
         let age = self.opened.take().map_or_else(Default::default, |at| now.saturating_duration_since(at));
         let batch = self.columns.finish()?;
         let sealed = Sealed {

@@ -4,7 +4,7 @@
 //! it has fenced what was taken away (invariant I2). Callbacks run inside `poll`, on the polling thread.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::record::{Offset, Partition, TopicPartition};
+use crate::telemetry::memory::{self, FETCHED};
 use crate::telemetry::metrics::METRICS;
 
 /// What errors of the client are counted under.
@@ -57,6 +58,8 @@ pub struct Context {
     jumps: Mutex<BTreeMap<TopicPartition, Offset>>,
     /// What had come from the brokers at the last look at the statistics.
     received_bytes: AtomicU64,
+    /// What had been fetched and waited then.
+    fetched_bytes: AtomicI64,
     /// Bytes of the longest text of a commit that the brokers were found to keep.
     pub(super) text_kept: AtomicUsize,
 }
@@ -83,10 +86,22 @@ impl Context {
         self.closing.store(true, Ordering::Release);
     }
 
+    /// The members of one process share the gauge, so each adds what has changed for it.
+    fn tell_fetched(&self, bytes: i64) {
+        let before = self.fetched_bytes.swap(bytes, Ordering::Relaxed);
+        METRICS.memory.component.with_label_values(&[FETCHED]).add(bytes - before);
+    }
+
     fn put(&self, notice: Notice) {
         let mut notices = self.notices.lock();
         notices.push_back(notice);
         self.pending.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.tell_fetched(0);
     }
 }
 
@@ -95,6 +110,9 @@ impl ClientContext for Context {
         let received = u64::try_from(statistics.rx_bytes).unwrap_or(0);
         let before = self.received_bytes.swap(received, Ordering::Relaxed);
         METRICS.consume.wire_bytes.inc_by(received.saturating_sub(before));
+        // Every partition feeds the one queue of the consumer, and each is told with all that lies in it.
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        self.tell_fetched(memory::whole(partitions.map(|p| p.fetchq_size).max().unwrap_or(0)));
         let mut all = Vec::new();
         for (name, topic) in &statistics.topics {
             let name: Arc<str> = Arc::from(name.as_str());

@@ -131,7 +131,7 @@ impl Flusher {
             let batch = batch.into();
             let trace = sending.job.trace.clone();
             let insert = Insert { batch, trace, repeat_doubtful: false, ..sending.insert(repair + 1) };
-            self.insert(&insert, sending.target).await?;
+            self.insert(&insert, (sending.job, sending.target)).await?;
         }
         match self.look(sending, place).await? {
             Found::All => Ok(()),

@@ -269,14 +269,14 @@ impl Flusher {
         encoded?;
         METRICS.stages.busy.with_label_values(&["batch"]).inc_by(begun.elapsed().as_secs_f64());
         job.sealed.hold(job.payload.body_bytes());
-        self.insert(&insert, target).await
+        self.insert(&insert, (job, target)).await
     }
 
     /// One insert through the table's valve, between the places where it can be broken.
     pub(super) async fn insert(
         &self,
         insert: &Insert,
-        target: &Target,
+        (job, target): (&Job, &Target),
     ) -> Result<clickhouse::Inserted, clickhouse::Error> {
         let turn = target.exact.as_ref().and_then(|exact| exact.turn.clone());
         // Nobody closes it; without a turn the server says itself that another is at work.
@@ -285,6 +285,7 @@ impl Flusher {
         let pass = target.valve.admit().await;
         let waited = begun.elapsed();
         METRICS.stages.backpressure.with_label_values(&["insert"]).inc_by(waited.as_secs_f64());
+        let _under_way = job.sealed.under_way();
         self.faults.point(Point::InsertStarted);
         let answer = self.client.insert(insert).await;
         self.faults.point(Point::InsertAnswered);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::memory::Permit;
+use crate::batch::memory::{Holder, Permit};
 use crate::batch::{Budget, Slot};
 use crate::dead_letter::{Cause, DeadLetter};
 use crate::decode::Rejection;
@@ -33,7 +33,7 @@ impl Letter {
         let labels = [METRICS.topics.of(&record.position.source.topic), rejection.reason.code()];
         METRICS.schema_errors.with_label_values(&labels).inc();
         tracing::debug!(position = %record.position, %rejection, "record rejected");
-        let permit = budget.permit();
+        let permit = budget.permit(Holder::Letter);
         permit.set(u64::try_from(record.bytes()).unwrap_or(u64::MAX));
         let cause = Cause { reason: rejection.reason.code(), path: rejection.path, detail: rejection.detail };
         Letter { slot, ticket, record, cause, table: table.to_owned(), permit }

@@ -56,6 +56,11 @@ pub struct Owned {
     pub counts: Counts,
 }
 
+/// A sample is enough to know how large records are, and costs next to nothing.
+pub const OFFSETS_PER_SIZE: i64 = 64;
+/// Of one partition between two reports.
+const SIZES_MAX: usize = 4096;
+
 #[derive(Debug, Default)]
 pub struct Counts {
     pub records: u64,
@@ -64,6 +69,8 @@ pub struct Counts {
     /// Of `filtered`, those whose subject was erased.
     pub erased: u64,
     pub filtered: u64,
+    /// Bytes of the records whose offsets are multiples of [`OFFSETS_PER_SIZE`].
+    pub sizes: Vec<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +89,11 @@ impl Owned {
         self.quiet_looks = 0;
         self.counts.records += 1;
         self.judged.records += 1;
-        self.counts.bytes += record.bytes().unsigned_abs();
+        let bytes = record.bytes();
+        self.counts.bytes += bytes.unsigned_abs();
+        if record.offset.0 % OFFSETS_PER_SIZE == 0 && self.counts.sizes.len() < SIZES_MAX {
+            self.counts.sizes.push(bytes);
+        }
         if let Some(planning) = &mut self.plan {
             planning.take_in(record);
         }

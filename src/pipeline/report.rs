@@ -11,10 +11,12 @@ use super::flush::Job;
 use super::partitions::{Counts, Owned};
 use super::worker::Worker;
 
-use crate::batch::ROWS_PER_TIMESTAMP;
+use crate::batch::memory::Holder;
+use crate::batch::{Budget, ROWS_PER_TIMESTAMP};
 use crate::clickhouse::gate::State as Gate;
 use crate::telemetry::health::{Health, Heart, State, Status};
 use crate::telemetry::labels::OTHER;
+use crate::telemetry::memory;
 use crate::telemetry::metrics::METRICS;
 
 /// Why partitions are paused.
@@ -153,6 +155,8 @@ fn publish(owned: &mut Owned) -> Counts {
     let tombstones = counts.filtered.saturating_sub(counts.erased);
     METRICS.filtered_records.with_label_values(&[topic[0], "tombstone"]).inc_by(tombstones);
     METRICS.filtered_records.with_label_values(&[topic[0], "erased"]).inc_by(counts.erased);
+    let sizes = METRICS.consume.record_size.with_label_values(&topic);
+    counts.sizes.iter().for_each(|bytes| sizes.observe(*bytes as f64));
     counts
 }
 
@@ -189,6 +193,14 @@ pub fn report_written(table: &str, job: &Job, now_ms: i64) {
                 METRICS.consume.future_records.with_label_values(&[labels[0]]).inc_by(rows);
             }
         }
+    }
+}
+
+fn tell_memory(budget: &Budget) {
+    METRICS.memory.used.set(memory::whole(budget.used()));
+    for holder in Holder::ALL {
+        let held = memory::whole(budget.held(holder));
+        METRICS.memory.component.with_label_values(&[holder.name()]).set(held);
     }
 }
 
@@ -239,7 +251,7 @@ impl Worker {
             }
         }
         self.report_stages();
-        METRICS.memory_used.set(i64::try_from(self.line.budget.used()).unwrap_or(i64::MAX));
+        tell_memory(&self.line.budget);
         self.report_holds(now);
         self.report_health();
     }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::report::PAUSES;
 use crate::batch::Trigger;
+use crate::batch::memory::Holder;
 use crate::clickhouse::Class;
 use crate::decode::Reason;
 use crate::kafka::admin::Purpose;
 use crate::kafka::{self, context};
 use crate::schema::Table;
+use crate::telemetry::memory::FETCHED;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::stages::STAGES;
 
@@ -69,6 +71,9 @@ fn of_the_process(members: u16) {
         METRICS.stages.busy.with_label_values(&[stage]);
         METRICS.stages.backpressure.with_label_values(&[stage]);
         METRICS.stages.workers.with_label_values(&[stage]);
+    }
+    for component in Holder::ALL.map(Holder::name).into_iter().chain([FETCHED]) {
+        METRICS.memory.component.with_label_values(&[component]);
     }
     // What is sent at a time changes with the pressure of the tables, and is told by each member.
     for stage in ["fetch", "decode", "commit"] {
@@ -127,6 +132,7 @@ fn of_topic(topic: &str) {
         }
     }
     METRICS.e2e_latency.with_label_values(one);
+    METRICS.consume.record_size.with_label_values(one);
     METRICS.assigned_partitions.with_label_values(one);
     for reason in PAUSES {
         METRICS.paused_partitions.with_label_values(&[topic, reason]);

@@ -109,7 +109,7 @@ impl Pipeline {
     pub fn new(parts: Parts) -> Result<Pipeline, Error> {
         lanes_by_topic(&parts.tables, &named(&parts.tables))?;
         let budget = Budget::new(parts.memory_bytes_max, u64::from(parts.kafka.consumers));
-        METRICS.memory_budget.set(i64::try_from(parts.memory_bytes_max).unwrap_or(i64::MAX));
+        METRICS.memory.budget.set(i64::try_from(parts.memory_bytes_max).unwrap_or(i64::MAX));
         let valves = Valve::all(&parts.batch, &parts.tables);
         let tables = parts.tables.iter().zip(&valves);
         let targets =

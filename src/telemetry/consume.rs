@@ -2,15 +2,16 @@
 //!
 //! Refuses to compute anything, as `metrics.rs`, which it is a part of.
 
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 
-use super::catalogue::{Builder, opts};
+use super::catalogue::{Builder, exponential, opts};
 
 pub struct Consume {
     pub wire_bytes: IntCounter,
     pub topic_partitions: IntGaugeVec,
     pub topic_retention: GaugeVec,
     pub future_records: IntCounterVec,
+    pub record_size: HistogramVec,
 }
 
 impl Consume {
@@ -36,6 +37,13 @@ impl Consume {
                 "future_records_total",
                 "Records whose timestamp was more than a minute ahead when they were written, estimated from every 64th row",
                 &["topic"],
+            ),
+            record_size: b.histogram(
+                "record_size_bytes",
+                "Key and value bytes of a record, of those whose offset is a multiple of 64",
+                &["topic"],
+                // To the size that brokers take where nobody set another one, and beyond.
+                &exponential(64.0, 4.0, 9),
             ),
         }
     }

@@ -18,8 +18,10 @@ use super::catalogue::{Builder, Family, exponential, opts};
 use super::consume::Consume;
 use super::fleet::Fleet;
 use super::labels::{Bounded, TOPICS_MAX};
+use super::memory::Memory;
 use super::pressure::Pressure;
 use super::stages::Stages;
+use super::upkeep::Upkeep;
 
 /// The process's metrics, created at first use.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -88,14 +90,14 @@ pub struct Metrics {
     pub trace_spans: IntCounterVec,
     pub backup: Backup,
     pub e2e_latency: HistogramVec,
-    pub memory_budget: IntGauge,
-    pub memory_used: IntGauge,
+    pub memory: Memory,
     pub ch_up: IntGaugeVec,
     pub scrapes: IntCounter,
     pub drain_duration: Histogram,
     pub pressure: Pressure,
     pub stages: Stages,
     pub fleet: Fleet,
+    pub upkeep: Upkeep,
 }
 
 /// Seconds from a millisecond to a minute.
@@ -326,14 +328,7 @@ impl Metrics {
                 &exponential(0.01, 2.0, 16),
             )
             },
-            memory_budget: b.add(IntGauge::with_opts(opts(
-                "memory_budget_bytes",
-                "Bytes that may be held, what Kafka's client fetches ahead left out",
-            ))),
-            memory_used: b.add(IntGauge::with_opts(opts(
-                "memory_used_bytes",
-                "Bytes held by batches with the bodies they become, and by dead letters",
-            ))),
+            memory: Memory::new(&b),
             ch_up: b.gauge("ch_up", "1 if the last health check of this endpoint worked", &["host"]),
             drain_duration: b.add(Histogram::with_opts(
                 HistogramOpts::from(opts(
@@ -357,6 +352,10 @@ impl Metrics {
             fleet: {
                 b.section("Admin processes: leading, schedules, servers");
                 Fleet::new(&b)
+            },
+            upkeep: {
+                b.section("Admin processes: what is left to do");
+                Upkeep::new(&b)
             },
             backup: {
                 b.section("Backups");

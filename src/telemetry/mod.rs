@@ -15,11 +15,13 @@ pub mod http;
 pub mod labels;
 pub mod listen;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod pressure;
 pub mod stages;
 pub mod summary;
 pub mod traces;
+pub mod upkeep;
 
 pub use config::Config;
 pub use health::{Health, Heart, State, Status};

@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub stages: BTreeMap<String, Stage>,
     pub memory_used_bytes: u64,
     pub memory_budget_bytes: u64,
+    /// Bytes by what holds them.
+    pub memory_components: BTreeMap<String, u64>,
     /// By endpoint: open, limited, shut.
     pub gates: BTreeMap<String, String>,
     pub rebalances: u64,
@@ -197,6 +199,9 @@ impl<'f> Families<'f> {
     fn process(&self, snapshot: &mut Snapshot) {
         snapshot.memory_used_bytes = self.sum("memory_used_bytes");
         snapshot.memory_budget_bytes = self.sum("memory_budget_bytes");
+        for (metric, value) in self.of("memory_component_bytes").take(NAMES_MAX) {
+            snapshot.memory_components.insert(label(metric, "component").to_owned(), whole(value));
+        }
         snapshot.rebalances = self.sum("rebalances_total");
         let reloads = self.of("config_reloads_total").filter(|(metric, _)| label(metric, "outcome") == "ok");
         snapshot.reloads = whole(reloads.map(|(_, value)| value).sum());
@@ -355,6 +360,7 @@ mod tests {
         METRICS.insert_duration.with_label_values(&["snap_t", "ok"]).observe(0.2);
         METRICS.insert_duration.with_label_values(&["snap_t", "retryable"]).observe(2.0);
         METRICS.flushes.with_label_values(&["snap_t", "rows"]).inc();
+        METRICS.memory.component.with_label_values(&["sealed"]).set(11);
 
         let told = Snapshot::take(&health);
         assert_eq!(
@@ -371,6 +377,8 @@ mod tests {
         let table = &told.tables["snap_t"];
         assert_eq!((table.rows, table.delivery.as_deref(), table.flushes["rows"]), (5, Some("exact"), 1));
         assert_eq!(table.insert.counts.last(), Some(&2), "of all outcomes");
+
+        assert_eq!(told.memory_components["sealed"], 11);
 
         let text = serde_json::to_string(&told).unwrap();
         assert_eq!(serde_json::from_str::<Snapshot>(&text).unwrap(), told);

@@ -221,6 +221,7 @@ fn a_fresh_process_has_every_family_and_every_counter_at_zero() {
     has("penstock_stage_busy_seconds_total{stage=\"insert\"} 0");
     has("penstock_backpressure_seconds_total{stage=\"commit\"} 0");
     has("penstock_stage_workers{stage=\"decode\"} 1");
+    has("penstock_memory_component_bytes{component=\"sealed\"} 0");
     has(&format!("penstock_topic_partitions{{topic=\"{topic}\"}} 4"));
     let of_admin = text.lines().filter(|line| line.starts_with("penstock_admin_") && line.contains('{'));
     assert_eq!(of_admin.collect::<Vec<_>>(), [""; 0], "nothing of the other process");

@@ -105,10 +105,14 @@ pub fn flow(board: &Board, rates: &Lately) -> Flow {
     let stages: Vec<Stage> = STAGES.iter().map(stage).collect();
     let slowest = bottleneck(stages.iter().map(|stage| (stage.name.as_str(), stage.busy_ratio)));
     let mut gates: BTreeMap<&str, &str> = BTreeMap::new();
-    let (mut used_bytes, mut budget_bytes) = (0_u64, 0_u64);
+    let mut memory = Memory::default();
     for (_, _, snapshot) in board.reachable() {
-        used_bytes = used_bytes.saturating_add(snapshot.memory_used_bytes);
-        budget_bytes = budget_bytes.saturating_add(snapshot.memory_budget_bytes);
+        memory.used_bytes = memory.used_bytes.saturating_add(snapshot.memory_used_bytes);
+        memory.budget_bytes = memory.budget_bytes.saturating_add(snapshot.memory_budget_bytes);
+        for (component, bytes) in &snapshot.memory_components {
+            let sum = memory.components.entry(component.clone()).or_default();
+            *sum = sum.saturating_add(*bytes);
+        }
         for (endpoint, state) in &snapshot.gates {
             let worst = gates.entry(endpoint).or_insert(state);
             if shutness(worst) < shutness(state) {
@@ -122,7 +126,7 @@ pub fn flow(board: &Board, rates: &Lately) -> Flow {
     Flow {
         bottleneck: slowest.map(str::to_owned),
         stages,
-        memory: Memory { used_bytes, budget_bytes },
+        memory,
         gates: gates.into_iter().map(gate).collect(),
         flushes: flushes.into_iter().map(|(trigger, ratio)| Flush { trigger, ratio }).collect(),
     }

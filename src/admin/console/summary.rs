@@ -2,6 +2,8 @@
 //!
 //! Refuses to compute any of it. What is not known yet is null, and no number is ever infinite or none.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +142,8 @@ pub struct Stage {
 pub struct Memory {
     pub used_bytes: u64,
     pub budget_bytes: u64,
+    /// What is used by what holds it: open, sealed, sending, `dead_letters`; and fetched, which the budget leaves out.
+    pub components: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -20,7 +20,7 @@ use crate::clickhouse::{quote_identifier, quote_string};
 use crate::schema::subject::{Seed, canonical};
 use crate::schema::{Table, Type};
 
-pub use record::{Record, Records, Stage};
+pub use record::{Record, Records, Stage, Standing};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

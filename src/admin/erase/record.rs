@@ -32,6 +32,17 @@ impl Stage {
     }
 }
 
+/// How the erasures of all subjects stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Subjects by the stage of what was done about them last.
+    pub received: u64,
+    pub deleted: u64,
+    pub verified: u64,
+    /// Since the oldest was asked for that was not verified afterwards; 0 without one.
+    pub oldest_open_s: u64,
+}
+
 /// The latest erasures, newest first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Records {
@@ -96,6 +107,39 @@ impl Eraser {
             Err(desk::Error::ClickHouse(error)) if is_missing(&error) => Ok(Records { erasures: Vec::new() }),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How the erasures of all subjects stand: one that was erased again and verified is not open any more. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn standing(&self) -> Result<Standing, Error> {
+        let sql = format!(
+            "SELECT last, toUInt64(count()), toUInt64(max(age)) FROM (SELECT argMax(stage, at) AS last, \
+             maxIf(at, stage = 'verified') AS done, groupArray(at) AS times, \
+             greatest(0, dateDiff('second', arrayMin(arrayFilter(time -> time > done, times)), now64(6, 'UTC'))) AS age \
+             FROM {} GROUP BY column, digest) GROUP BY last",
+            self.records.sql()
+        );
+        let rows = match self.lifecycles.desk().rows(&sql, &[]).await {
+            Err(desk::Error::ClickHouse(error)) if is_missing(&error) => Vec::new(),
+            rows => rows?,
+        };
+        let mut standing = Standing::default();
+        for row in &rows {
+            let (stage, count, age_s) = (row.text(0), row.number(1), row.number(2));
+            match stage.as_str() {
+                "verified" => standing.verified = count,
+                "deleted" => standing.deleted = count,
+                // What is not known is not taken as done.
+                _ => standing.received += count,
+            }
+            if stage != Stage::Verified.name() {
+                standing.oldest_open_s = standing.oldest_open_s.max(age_s);
+            }
+        }
+        Ok(standing)
     }
 
     pub(super) async fn write(&self, request: &Request, erased: &Erased, stage: Stage) -> Result<(), Error> {

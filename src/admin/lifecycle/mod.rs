@@ -38,7 +38,7 @@ pub use error::Error;
 pub use hold::{HoldRequest, Put, ReleaseRequest, Released, moment};
 pub use holds::{Held, Hold, Holds};
 pub use materialize::{Materializations, Materialize, Materialized};
-pub use plan::{Drift, Drifted, PartitionPlan, Plan, RulePlan, TablePlan};
+pub use plan::{Drift, Drifted, Over, PartitionPlan, Plan, RulePlan, TablePlan};
 
 /// Plans and carries out the rules of table files on one server.
 #[derive(Clone)]

@@ -79,6 +79,34 @@ pub struct Drifted {
     pub statements: Vec<String>,
 }
 
+/// What of a table is past the age at which it is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Over {
+    /// Not held.
+    pub rows: u64,
+    pub bytes: u64,
+    /// Of these the bytes of partitions that are over as a whole.
+    pub droppable_bytes: u64,
+    /// Those that stay, since they are held.
+    pub held_bytes: u64,
+}
+
+impl TablePlan {
+    pub fn over(&self) -> Over {
+        let bytes = |all: &[PartitionPlan]| -> u64 {
+            all.iter().map(|one| share(one.bytes, one.rows_over, one.rows)).sum()
+        };
+        let rows = |all: &[PartitionPlan]| -> u64 { all.iter().map(|one| one.rows_over).sum() };
+        let droppable_bytes = bytes(&self.drops);
+        Over {
+            rows: rows(&self.drops) + rows(&self.rest),
+            bytes: droppable_bytes + bytes(&self.rest),
+            droppable_bytes,
+            held_bytes: bytes(&self.kept),
+        }
+    }
+}
+
 impl Plan {
     /// What of it is about TTLs.
     pub fn drift(&self) -> Drift {
@@ -268,6 +296,9 @@ mod tests {
         }
         let held = planned("toYYYYMM(time)", vec![hold(&["2"])]);
         assert_eq!((ids(&held.drops).as_str(), ids(&held.kept).as_str()), ("1", "2"));
+        let over =
+            |rows, bytes, droppable_bytes, held_bytes| Over { rows, bytes, droppable_bytes, held_bytes };
+        assert_eq!((free.over(), held.over()), (over(24, 2400, 2000, 0), over(14, 1400, 1000, 1000)));
         let by = |plan: &TablePlan| plan.rules.iter().map(|rule| rule.by).collect::<Vec<_>>();
         assert_eq!(
             (by(&free), by(&held)),

@@ -20,6 +20,7 @@ use super::pragma::Target;
 use super::script;
 use super::shadow::{Coverage, Scratch};
 use crate::clickhouse::{quote_identifier, quote_string};
+use crate::telemetry::metrics::METRICS;
 
 /// One table, view or dictionary that is not as the migrations make it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -49,7 +50,12 @@ impl Migrator {
     /// # Errors
     /// See [`Error`]; differences are no error but the answer.
     pub async fn drift(&self) -> Result<Drift, Error> {
-        self.locked(None, async |_: &Lock| self.compare().await).await
+        let drift = self.locked(None, async |_: &Lock| self.compare().await).await?;
+        let (metrics, none) = (&METRICS.upkeep, &[] as &[&str]);
+        let count = i64::try_from(drift.findings.len()).unwrap_or(i64::MAX);
+        metrics.drift.with_label_values(none).set(count);
+        metrics.drift_compared.with_label_values(none).set(chrono::Utc::now().timestamp());
+        Ok(drift)
     }
 
     async fn compare(&self) -> Result<Drift, Error> {

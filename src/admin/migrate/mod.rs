@@ -48,5 +48,6 @@ pub use lock::Lease;
 pub use marks::{Mark, Marking};
 pub use migrator::{Migrator, Options, Setup, trail};
 pub use run::{Event, Observer};
+pub use state::Standing;
 pub use values::Values;
 pub use verbs::{Planned, PlannedStatement, Report, Status, StatusLine, Verified};

@@ -26,6 +26,21 @@ pub enum Standing {
     InDoubt,
 }
 
+impl Standing {
+    pub const ALL: [Standing; 5] =
+        [Standing::Pending, Standing::Applied, Standing::Partial, Standing::Failed, Standing::InDoubt];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Standing::Pending => "pending",
+            Standing::Applied => "applied",
+            Standing::Partial => "partial",
+            Standing::Failed => "failed",
+            Standing::InDoubt => "in_doubt",
+        }
+    }
+}
+
 /// Statements that were tried, by number.
 type Tried = BTreeMap<u32, Record>;
 

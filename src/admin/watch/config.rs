@@ -31,6 +31,9 @@ pub struct Config {
     pub certificate_left_min: Span,
     /// How often the whole audit trail is verified.
     pub audit_interval: Span,
+    /// How often it is counted what is past the age that table files allow: for partitions that are cut by it their column
+    /// of time is read. `0ms` never does.
+    pub lifecycle_interval: Span,
     /// Who is told of changes.
     pub webhook: Webhook,
 }
@@ -67,6 +70,7 @@ impl Default for Config {
             parts_percent_max: 50,
             certificate_left_min: Span::secs(14 * 86_400),
             audit_interval: Span::secs(3600),
+            lifecycle_interval: Span::secs(3600),
             webhook: Webhook::default(),
         }
     }

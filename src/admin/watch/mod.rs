@@ -8,6 +8,7 @@ mod beside;
 mod certificates;
 mod config;
 mod servers;
+pub mod upkeep;
 mod webhook;
 
 use std::collections::BTreeMap;

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{Admin, DEADLINE};
 use crate::harness::wait_until;
 
-/// What is not there without a backup, a certificate, a schedule or a second look.
-const LATER: [&str; 16] = [
+/// What is not there without a backup, a certificate, a rule of age, a comparison or a second look.
+const LATER: [&str; 23] = [
     "penstock_admin_backup_age_max_seconds",
     "penstock_admin_backup_chain_length",
     "penstock_admin_backup_damaged",
@@ -26,7 +26,14 @@ const LATER: [&str; 16] = [
     "penstock_admin_clickhouse_query_mean_seconds",
     "penstock_admin_clickhouse_table_bytes",
     "penstock_admin_clickhouse_table_rows",
+    "penstock_admin_lifecycle_drift_tables",
+    "penstock_admin_lifecycle_droppable_bytes",
+    "penstock_admin_lifecycle_expired_bytes",
+    "penstock_admin_lifecycle_expired_rows",
+    "penstock_admin_lifecycle_held_bytes",
     "penstock_admin_revoked_tokens",
+    "penstock_admin_schema_drift_compared_timestamp_seconds",
+    "penstock_admin_schema_drift_objects",
 ];
 
 #[test]

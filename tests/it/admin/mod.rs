@@ -13,6 +13,7 @@ mod metrics;
 mod remembered;
 mod tables;
 mod trail;
+mod upkeep;
 
 use std::time::Duration;
 
