@@ -73,6 +73,8 @@ class Story:
     table: dict = {}
     config: dict = {}
     has_backup = True
+    # How much faster the clock of the rules is than that of the others.
+    faster = 1.0
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -161,16 +163,16 @@ class Story:
         try:
             wait_for("", lambda: self.alert in watcher.now(self.release, "firing"), seconds)
         except Failure as failure:
-            raise Failure(f"{self.alert} does not fire within {seconds:.0f} s; {self.alerts()}") from failure
+            raise Failure(f"{self.alert} does not fire within {seconds:.0f} s; {self.alerts_now()}") from failure
 
     def is_quiet(self, seconds: float) -> None:
         """Nothing fires, and nothing is about to."""
         try:
             wait_for("", lambda: not self.stage.watcher.now(self.release), seconds)
         except Failure as failure:
-            raise Failure(f"it is not quiet within {seconds:.0f} s; {self.alerts()}") from failure
+            raise Failure(f"it is not quiet within {seconds:.0f} s; {self.alerts_now()}") from failure
 
-    def alerts(self) -> str:
+    def alerts_now(self) -> str:
         watcher = self.stage.watcher
         firing, pending = watcher.now(self.release, "firing"), watcher.now(self.release, "pending")
         return f"firing: {sorted(firing)}, pending: {sorted(pending)}"

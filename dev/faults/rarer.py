@@ -1,0 +1,100 @@
+"""What every further story is made of: its alerts fire, the steps of their runbooks are walked while the fault lasts, it is
+mended as the page says, and all is quiet again.
+
+Unlike the eight of `stories` a fault may bring other alerts with it, which the story names with the reason. Knows nothing
+of any fault.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+
+import chart
+from chart import Failure
+from pages import Walk
+from stories import GRACE_SECONDS, Stage, Story, wait_for
+
+
+class Rarer(Story):
+    # Each must fire, and each has its page walked.
+    alerts: tuple[str, ...] = ()
+    # May fire as well, and why.
+    beside: dict[str, str] = {}
+    # Steps that rightly find nothing after this fault.
+    nothing: tuple[str, ...] = ()
+    fires_minutes = 24.0
+    clears_minutes = 35.0
+    rate = 20
+    guests: tuple[str, ...] = ()
+    has_admin = False
+    # Nothing fires before the fault. Not asked where the release is never well.
+    is_well_before = True
+    says = ("", "", "")
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self.alert = self.alerts[0]
+        self.release.rate, self.release.guests = self.rate, self.guests
+        self.wrong: list[str] = []
+        self.began = time.time()
+
+    def said(self) -> dict[str, str]:
+        """What stands for the names in capitals, longest first."""
+        return {
+            "http://HOST:8123": self.release.endpoints()[0],
+            "ENDPOINT": self.release.endpoints()[0].removeprefix("http://"),
+            "NAMESPACE": "faults",
+            "TOPIC": self.name,
+            "TABLE": "clicks",
+            "POD": f"{self.name}-0",
+        }
+
+    def watch(self) -> None:
+        stage, watcher = self.stage, self.stage.watcher
+        self.is_judged()
+        if self.is_well_before:
+            self.is_quiet(GRACE_SECONDS + stage.seconds(self.clears_minutes))
+        self.began = time.time()
+        self.induce()
+        self.tell("the fault is there")
+        self.each_fires(stage.seconds(self.fires_minutes) + GRACE_SECONDS)
+        self.hears()
+        mended = time.time()
+        self.repair()
+        self.tell("mended")
+        self.is_quiet(stage.seconds(self.clears_minutes) + GRACE_SECONDS)
+        self.tell(f"all is quiet {time.time() - mended:.1f} s after the repair")
+        fired = watcher.fired(self.release, self.began)
+        if beside := fired - set(self.alerts):
+            self.tell(f"fired as well: {', '.join(sorted(beside))}")
+        if unexpected := fired - set(self.alerts) - set(self.beside):
+            self.wrong.append(f"{sorted(unexpected)} fired as well")
+        if self.wrong:
+            raise Failure("\n".join(self.wrong))
+
+    def each_fires(self, seconds: float) -> None:
+        """In whichever order; the page of each is walked as soon as it does."""
+        left, until = list(self.alerts), time.time() + seconds
+        while left:
+            firing = self.stage.watcher.now(self.release, "firing")
+            for alert in [alert for alert in left if alert in firing]:
+                left.remove(alert)
+                self.tell(f"{alert} fires after {time.time() - self.began:.1f} s")
+                self.wrong += Walk(self.release, self.stage.watcher, self.said(), self.nothing).through(alert)
+                self.tell(f"{alert}.md is walked")
+            if left and time.time() > until:
+                raise Failure("\n".join([f"{left} do not fire within {seconds:.0f} s; {self.alerts_now()}", *self.wrong]))
+            self.wait_a_moment()
+
+    def wait_a_moment(self) -> None:
+        """For the next evaluation of the rules."""
+        until = time.time() + self.stage.seconds(0.25)
+        wait_for("the next evaluation", lambda: time.time() >= until, 10)
+
+    def run(self, *arguments: object) -> subprocess.CompletedProcess:
+        return chart.run(*self.release.command(*arguments))
+
+    def until(self, what: str, question: Callable[[], object]) -> object:
+        return wait_for(f"{self.name}: {what}", question, GRACE_SECONDS)
