@@ -74,8 +74,9 @@ class Walk:
 
     def run(self, step: str, part: str) -> str:
         text = step.replace(":9464", f":{self.release.ports[part]}")
-        for name, value in self.said.items():
-            text = text.replace(name, value)
+        # The longest first, since one may be a part of another.
+        for name in sorted(self.said, key=len, reverse=True):
+            text = text.replace(name, self.said[name])
         environment = {
             **os.environ,
             "PENSTOCK": str(self.release.penstock),
@@ -98,6 +99,3 @@ class Walk:
             return f"ends with code {done.returncode}: {(done.stdout + done.stderr).strip()[-600:]}"
         return ""
 
-
-def named(alert: str) -> Path:
-    return FOLDER / f"{alert}.md"

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import chart
 from chart import Failure
-from pages import Walk
 from stories import GRACE_SECONDS, Stage, Story, wait_for
 
 
@@ -22,8 +21,6 @@ class Rarer(Story):
     alerts: tuple[str, ...] = ()
     # May fire as well, and why.
     beside: dict[str, str] = {}
-    # Steps that rightly find nothing after this fault.
-    nothing: tuple[str, ...] = ()
     fires_minutes = 24.0
     clears_minutes = 35.0
     rate = 20
@@ -37,19 +34,7 @@ class Rarer(Story):
         super().__init__(stage)
         self.alert = self.alerts[0]
         self.release.rate, self.release.guests = self.rate, self.guests
-        self.wrong: list[str] = []
         self.began = time.time()
-
-    def said(self) -> dict[str, str]:
-        """What stands for the names in capitals, longest first."""
-        return {
-            "http://HOST:8123": self.release.endpoints()[0],
-            "ENDPOINT": self.release.endpoints()[0].removeprefix("http://"),
-            "NAMESPACE": "faults",
-            "TOPIC": self.name,
-            "TABLE": "clicks",
-            "POD": f"{self.name}-0",
-        }
 
     def watch(self) -> None:
         stage, watcher = self.stage, self.stage.watcher
@@ -74,6 +59,18 @@ class Rarer(Story):
         if self.wrong:
             raise Failure("\n".join(self.wrong))
 
+    def is_quiet(self, seconds: float) -> None:
+        """Nothing fires. What the story names may still be about to: windows of days remember."""
+        watcher, beside = self.stage.watcher, set(self.beside)
+
+        def quiet() -> bool:
+            return not watcher.now(self.release, "firing") and watcher.now(self.release) <= beside
+
+        try:
+            wait_for("", quiet, seconds)
+        except Failure as failure:
+            raise Failure("\n".join([f"it is not quiet within {seconds:.0f} s; {self.alerts_now()}", *self.wrong])) from failure
+
     def each_fires(self, seconds: float) -> None:
         """In whichever order; the page of each is walked as soon as it does."""
         left, until = list(self.alerts), time.time() + seconds
@@ -82,8 +79,7 @@ class Rarer(Story):
             for alert in [alert for alert in left if alert in firing]:
                 left.remove(alert)
                 self.tell(f"{alert} fires after {time.time() - self.began:.1f} s")
-                self.wrong += Walk(self.release, self.stage.watcher, self.said(), self.nothing).through(alert)
-                self.tell(f"{alert}.md is walked")
+                self.walk(alert)
             if left and time.time() > until:
                 raise Failure("\n".join([f"{left} do not fire within {seconds:.0f} s; {self.alerts_now()}", *self.wrong]))
             self.wait_a_moment()

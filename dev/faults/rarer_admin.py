@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import threading
 import time
+import urllib.error
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from passage import CUT, PASS, Passage, Server
 from rarer_line import OfLine
 from stories import wait_for
+
+
+STARTS = "by this clock two minutes are over before a process that starts has looked at its trail"
 
 
 class OfAdmin(OfLine):
@@ -78,18 +83,20 @@ class TwoLead(TwoAdmins):
 
 
 class NobodyLeads(OfAdmin):
-    """The topic by which admin processes choose one of them is gone, and cannot be made."""
+    """The admin process comes back with an address of the brokers at which nobody answers."""
 
     alerts = ("PenstockAdminNoLeader",)
-
-    def topic(self) -> str:
-        return f"{self.name}.penstock-admin"
+    beside = {
+        "PenstockHealthFailing": "its check `kafka` fails as well",
+        "PenstockAdminAbsent": "it is started anew",
+        "PenstockAuditTrailBroken": STARTS,
+    }
 
     def induce(self) -> None:
-        self.broker.delete(self.topic())
+        self.restart_admin("kafka.brokers=127.0.0.1:1")
 
     def repair(self) -> None:
-        self.broker.create(self.topic())
+        self.restart_admin()
 
 
 class Frozen(OfAdmin):
@@ -101,7 +108,7 @@ class Frozen(OfAdmin):
     FROZEN_SECONDS = 6
 
     def said(self) -> dict[str, str]:
-        return {"SCHEDULE": "trail", **super().said()}
+        return super().said() | {"SCHEDULE": "trail"}
 
     def induce(self) -> None:
         self.release.processes["admin"].send_signal(signal.SIGSTOP)
@@ -122,10 +129,10 @@ class Drifted(OfAdmin):
     config = {"admin": {"schedules": [{"name": "files", "what": "migrate verify", "every": "5s"}]}}
 
     def said(self) -> dict[str, str]:
-        return {"SCHEDULE": "files", **super().said()}
+        return super().said() | {"SCHEDULE": "files"}
 
     def file(self) -> Path:
-        return self.release.folder / "migrations" / "V1__extra.sql"
+        return self.stage.folder / f"{self.name}-migrations" / "V1__extra.sql"
 
     def prepare(self) -> None:
         self.release.config = self.config | {"migrations": {"path": str(self.file().parent)}}
@@ -146,6 +153,8 @@ class Deaf(OfAdmin):
     """A mutation fails, and whoever is to be told answers 500."""
 
     alerts = ("PenstockWebhookGivenUp", "PenstockHealthDegraded")
+    # Every admin process of a server tells of a mutation that fails there.
+    on = (2,)
 
     def prepare(self) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -169,7 +178,9 @@ class Deaf(OfAdmin):
         super().prepare()
 
     def induce(self) -> None:
-        self.ask(f"ALTER TABLE {self.name}.clicks UPDATE duration_ms = throwIf(user_id > 0) WHERE 1")
+        # The server takes it and says at once that it fails.
+        with contextlib.suppress(urllib.error.HTTPError):
+            self.ask(f"ALTER TABLE {self.name}.clicks UPDATE duration_ms = throwIf(user_id > 0) WHERE 1")
 
     def repair(self) -> None:
         self.ask(f"KILL MUTATION WHERE database = '{self.name}' SYNC")
@@ -196,7 +207,7 @@ class Unplanned(OfAdmin):
     """Nobody has configured a policy of backups."""
 
     alerts = ("PenstockBackupUnplanned",)
-    beside = {"PenstockAdminAbsent": "it is started anew with the policy"}
+    beside = {"PenstockAdminAbsent": "it is started anew with the policy", "PenstockAuditTrailBroken": STARTS}
     config = {"admin": {"backup": {"policies": None}, "schedules": []}}
     has_backup = False
     is_well_before = False
@@ -237,7 +248,7 @@ class Damaged(OfAdmin):
     beside = {"PenstockBackupMissing": "there is no good one"}
 
     def said(self) -> dict[str, str]:
-        return {"ID": self.backups()[0], **super().said()}
+        return super().said() | {"ID": self.backups()[0]}
 
     def induce(self) -> None:
         folder = self.stage.servers.run / "clickhouse-1" / "backups" / self.name

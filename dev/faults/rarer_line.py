@@ -18,7 +18,11 @@ GOOD, BAD = (EXAMPLES / "ok-full.json").read_bytes().strip(), (EXAMPLES / "bad-s
 PARTITIONS = 4
 OLD_SECONDS = 400
 STRETCH = re.compile(r"--partition (\d+) --from-offset (\d+) --to-offset (\d+)")
+LISTENS = re.compile(r"metrics and health are served listen=127\.0\.0\.1:(\d+)")
 ON_PAGE = "--partition 3 --from-offset 1000000 --to-offset 1100000"
+
+
+LATE = "what waits in Kafka, or is read again, is late"
 
 
 class OfLine(Rarer):
@@ -67,11 +71,11 @@ class TooSlow(OfLine):
 class DeadTopicNarrow(OfLine):
     """The dead-letter topic takes only what is smaller than any letter, and one partition has a bad record."""
 
-    alerts = ("PenstockDeadLettersRefused", "PenstockPartitionStuck")
-    beside = {"PenstockDegraded": "the component `dead letters` is degraded"}
+    alerts = ("PenstockDeadLettersRefused", "PenstockPartitionStuck", "PenstockDegraded")
+    fires_minutes = 35
 
     def said(self) -> dict[str, str]:
-        return {"--partition 3": "--partition 0", **super().said()}
+        return super().said() | {"--partition 3": "--partition 0"}
 
     def induce(self) -> None:
         self.broker.alter(f"{self.name}.dead", "max.message.bytes", "100")
@@ -85,6 +89,10 @@ class TopicGone(OfLine):
     """Somebody deletes the topic."""
 
     alerts = ("PenstockTopicUnowned",)
+    beside = {"PenstockCommitsFail": "until the client has seen it, offsets are committed in vain"}
+    # Every five minutes by default, by the clock of the rules.
+    config = {"kafka": {"client": {"topic.metadata.refresh.interval.ms": "15000"}}}
+    nothing = ("penstock_kafka_errors_total",)
 
     def induce(self) -> None:
         self.release.end("producer")
@@ -123,23 +131,36 @@ class LoopStuck(OfLine):
 
     def repair(self) -> None:
         """The pod is deleted, as the page says, and another one comes."""
-        self.release.kill("line")
+        self.release.processes["line"].kill()
+        # Nobody can wait for a process of which a thread is held.
         self.freezer.communicate()
         self.release.start_line()
+
+    def play(self) -> None:
+        try:
+            super().play()
+        finally:
+            if hasattr(self, "freezer"):
+                self.freezer.communicate()
 
 
 class OffsetsDiffer(OfLine):
     """What the audit of committed offsets finds; it is tried until a change comes between the insert and the audit."""
 
     config = {"audit": {"interval": "3s"}}
-    beside = {"PenstockAbsent": "no pod runs while offsets are set back, or while it is started anew"}
+    beside = {
+        "PenstockAbsent": "no pod runs while offsets are set back, or while it is started anew",
+        "PenstockFreshnessBudgetBurnFast": LATE,
+        "PenstockFreshnessBudgetBurnMedium": LATE,
+        "PenstockFreshnessBudgetBurnSlow": LATE,
+    }
     series = ""
 
     def said(self) -> dict[str, str]:
         found = STRETCH.findall((self.release.folder / "line.log").read_text())
         partition, first, end = found[0] if found else ("0", "0", "1")
         stretch = f"--partition {partition} --from-offset {first} --to-offset {end}"
-        return {ON_PAGE: stretch, **super().said()}
+        return super().said() | {ON_PAGE: stretch}
 
     def induce(self) -> None:
         self.until("a difference", lambda: self.ask(self.change_rows()) is not None and self.differs())
@@ -168,7 +189,7 @@ class RowsGone(OffsetsDiffer):
         self.ask(self.change_rows())
         back = ("ledger", "rewind", "--topic", self.name, "--all-partitions", "--to", "earliest")
         self.release.must(*back, "--dry-run")
-        self.release.must(*back)
+        self.release.must(*back, "--yes")
         self.release.start_line()
         self.until("every row", lambda: self.release.value("line", "penstock_lag_records") < 100)
         self.release.must("audit-rows", "--table", "clicks", "--topic", self.name)
@@ -197,7 +218,7 @@ class FewBad(OfLine):
     alerts = ("PenstockDeadLettersMany",)
 
     def said(self) -> dict[str, str]:
-        return {"TOPIC.dead/0@17": f"{self.name}.dead/0@0", **super().said()}
+        return super().said() | {"TOPIC.dead/0@17": f"{self.name}.dead/0@0"}
 
     def induce(self) -> None:
         self.over = threading.Event()
@@ -227,7 +248,7 @@ class NewError(OfLine):
     rate = 300
 
     def said(self) -> dict[str, str]:
-        return {"--reason KIND": "--reason out_of_range", **super().said()}
+        return super().said() | {"KIND": "out_of_range"}
 
     def induce(self) -> None:
         self.broker.publish(self.name, 0, [BAD] * 14)
@@ -241,46 +262,80 @@ class OtherConfig(OfLine):
 
     alerts = ("PenstockConfigSkew",)
     guests = ("line2",)
+    # Both have the same configuration to the letter, so they take whichever port is free.
+    config = {"telemetry": {"listen": "127.0.0.1:0"}}
+    fires_minutes = 50
     nothing = ("needs a restart",)
 
     def prepare(self) -> None:
         super().prepare()
-        self.second()
+        self.release.end("line")
+        for part in ("line", "line2"):
+            self.pod(part)
+            self.release.await_ready(part)
 
-    def second(self, *settings: str) -> None:
-        own = [part for setting in settings for part in ("--set", setting)]
-        self.release.spawn("line2", "run", "--set", f"telemetry.listen=127.0.0.1:{self.release.ports['line2']}", *own)
-        self.release.await_ready("line2")
+    def pod(self, part: str, *settings: str) -> None:
+        """Starts it anew, at whichever port it says."""
+        if part in self.release.processes:
+            self.release.end(part)
+        before = len(self.ports(part))
+        self.release.spawn(part, "run", *[word for setting in settings for word in ("--set", setting)])
+        self.until("its port", lambda: len(self.ports(part)) > before)
+        self.release.ports[part] = int(self.ports(part)[-1])
+
+    def ports(self, part: str) -> list[str]:
+        log = self.release.folder / f"{part}.log"
+        return LISTENS.findall(log.read_text()) if log.exists() else []
 
     def induce(self) -> None:
-        self.release.end("line2")
-        self.second("batch.age_max=4s")
+        self.pod("line2", "batch.age_max=4s")
+        self.release.await_ready("line2")
+        self.stage.watcher.add(self.release)
 
     def repair(self) -> None:
-        self.release.end("line2")
-        self.second()
+        self.pod("line2")
+        self.release.await_ready("line2")
+        self.stage.watcher.add(self.release)
 
 
 class NeverReady(OtherConfig):
-    """A new pod reaches a ClickHouse that takes connections and answers nothing."""
+    """A new pod reaches a ClickHouse that takes connections and answers nothing; whenever it gives up it is started anew."""
 
     alerts = ("PenstockNotReady",)
     beside = {"PenstockConfigSkew": "the new pod has another configuration"}
 
-    def induce(self) -> None:
+    def prepare(self) -> None:
+        super().prepare()
+        self.over = threading.Event()
         self.passage = Passage(self.release.endpoints()[0])
-        self.passage.set(HOLD)
+        self.thread = threading.Thread(target=self.go_on)
+
+    def go_on(self) -> None:
         self.release.end("line2")
-        slow = [f"clickhouse.{name}=3m" for name in ("request_timeout", "health_timeout", "retry.deadline")]
-        settings = [f"clickhouse.endpoints={self.passage.url}", *slow]
-        own = [part for setting in settings for part in ("--set", setting)]
-        self.release.spawn("line2", "run", "--set", f"telemetry.listen=127.0.0.1:{self.release.ports['line2']}", *own)
+        listens = f"telemetry.listen=127.0.0.1:{self.release.ports['line2']}"
+        endpoint = f"clickhouse.endpoints={self.passage.url}"
+        while not self.over.is_set():
+            self.release.spawn("line2", "run", "--set", listens, "--set", endpoint).wait()
+
+    def induce(self) -> None:
+        self.passage.set(HOLD)
+        self.thread.start()
 
     def repair(self) -> None:
         self.passage.set(PASS)
-        self.release.await_ready("line2")
+        self.until("a pod that is ready", lambda: self.release.get("line2", "/ready")[0] == 200)
+        self.over.set()
+        self.release.end("line2")
+        self.thread.join()
         super().repair()
-        self.passage.stop()
+
+    def play(self) -> None:
+        try:
+            super().play()
+        finally:
+            if hasattr(self, "over"):
+                self.over.set()
+                self.release.stop()
 
 
 class BadFile(OfLine):
@@ -304,17 +359,22 @@ class MemoryFull(OfLine):
     """Inserts are not answered, and there is little room for what waits."""
 
     alerts = ("PenstockMemoryBudgetFull",)
-    beside = {"PenstockFreshnessBudgetBurnFast": "what waits in Kafka is late", "PenstockDegraded": "the table waits"}
+    beside = {
+        "PenstockFreshnessBudgetBurnFast": LATE,
+        "PenstockFreshnessBudgetBurnMedium": LATE,
+        "PenstockFreshnessBudgetBurnSlow": LATE,
+    }
     config = {
-        "kafka": {"prefetch": "1MiB"},
-        "memory": {"budget": "3MiB"},
+        "kafka": {"prefetch": "8MiB"},
+        "memory": {"budget": "12MiB"},
+        "batch": {"bytes_max": "512KiB", "in_flight_max": 2, "age_max": "1s"},
+        "decode": {"record_bytes_max": "256KiB"},
         "clickhouse": {"insert_timeout": "5m", "retry": {"deadline": "6m"}},
     }
     nothing = ('trigger="memory"', "penstock_insert_duration_seconds_bucket")
 
     def prepare(self) -> None:
         self.passage = Passage(self.release.endpoints()[0])
-        self.release.config = self.release.config | {}
         super().prepare()
         self.release.end("line")
         self.release.spawn(
