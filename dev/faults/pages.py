@@ -57,7 +57,8 @@ class Walk:
 
     def through(self, alert: str) -> list[str]:
         """What was wrong with any step."""
-        part = "admin" if "penstock_admin" in (FOLDER / f"{alert}.md").read_text() and self.release.has_admin else "line"
+        is_of_admin = "penstock_admin" in (FOLDER / f"{alert}.md").read_text() and self.release.has_admin
+        part = "admin" if is_of_admin else "line"
         wrong = []
         for language, step in steps(alert):
             found = self.asked(step) if language == "promql" else self.run(step, part)

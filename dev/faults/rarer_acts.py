@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import rarer_admin as admin
 import rarer_line as line
+import rarer_process as process
 import rarer_tables as tables
 
 ACTS = (
     (tables.TinyInserts, line.FewBad, line.RowsGone, line.RowsTwice, line.DeadTopicNarrow, tables.TableGone),
-    (line.NewError, line.OtherConfig, line.NeverReady, line.BadFile, line.MemoryFull, tables.BadGateway, line.LoopStuck),
-    (tables.ViewFails, tables.ViewSlow, tables.ManyParts, tables.NoGrant, line.TopicGone),
+    (line.NewError, process.OtherConfig, process.NeverReady, process.BadFile, process.LoopStuck, tables.BadGateway),
+    (process.MemoryFull, tables.ViewFails, tables.ViewSlow, tables.ManyParts, tables.NoGrant, line.TopicGone),
     (line.NoCommits,),
     (admin.NoAdmin, admin.TwoLead, admin.NobodyLeads, admin.Frozen, admin.Drifted),
     (admin.Deaf, admin.Unreached, admin.Unplanned, admin.Unverified, admin.Damaged, admin.Filling, admin.Forged),

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
-from passage import HOLD, HOLD_INSERTS, PASS, Passage
 from rarer import Rarer
 from release import query
 from wire import Broker
@@ -18,7 +15,6 @@ GOOD, BAD = (EXAMPLES / "ok-full.json").read_bytes().strip(), (EXAMPLES / "bad-s
 PARTITIONS = 4
 OLD_SECONDS = 400
 STRETCH = re.compile(r"--partition (\d+) --from-offset (\d+) --to-offset (\d+)")
-LISTENS = re.compile(r"metrics and health are served listen=127\.0\.0\.1:(\d+)")
 ON_PAGE = "--partition 3 --from-offset 1000000 --to-offset 1100000"
 
 
@@ -54,15 +50,21 @@ class TooSlow(OfLine):
     )
     # The windows of the slow one are days.
     faster = 4
+    rate = 300
     config = {"batch": {"age_max": "1200ms"}}
     fires_minutes = 150
     clears_minutes = 400
     nothing = ("penstock_insert_retries_total", "penstock_paused_partitions", "penstock_rebalances_total")
 
     def induce(self) -> None:
-        self.change(self.config | {"limits": {"topics": {self.name: {"records_per_second": 4}}}})
+        before = self.reloads()
+        self.change(self.config | {"limits": {"topics": {self.name: {"records_per_second": self.rate // 3}}}})
+        self.until("a reload", lambda: self.reloads() > before)
         for partition in range(PARTITIONS):
-            self.broker.publish(self.name, partition, [GOOD] * 1000, OLD_SECONDS)
+            self.broker.publish(self.name, partition, [GOOD] * 2000, OLD_SECONDS)
+
+    def reloads(self) -> float:
+        return self.release.value("line", 'penstock_config_reloads_total{outcome="ok"}')
 
     def repair(self) -> None:
         self.change(self.config)
@@ -72,6 +74,7 @@ class DeadTopicNarrow(OfLine):
     """The dead-letter topic takes only what is smaller than any letter, and one partition has a bad record."""
 
     alerts = ("PenstockDeadLettersRefused", "PenstockPartitionStuck", "PenstockDegraded")
+    beside = {"PenstockLagWillNotDrain": "what waits in the one partition does not get less"}
     fires_minutes = 35
 
     def said(self) -> dict[str, str]:
@@ -89,17 +92,25 @@ class TopicGone(OfLine):
     """Somebody deletes the topic."""
 
     alerts = ("PenstockTopicUnowned",)
-    beside = {"PenstockCommitsFail": "until the client has seen it, offsets are committed in vain"}
+    beside = {
+        "PenstockCommitsFail": "until the client has seen it, offsets are committed in vain",
+        "PenstockAbsent": "it ends when the topic is made anew",
+        "PenstockFreshnessBudgetBurnFast": LATE,
+        "PenstockFreshnessBudgetBurnMedium": LATE,
+        "PenstockFreshnessBudgetBurnSlow": LATE,
+    }
     # Every five minutes by default, by the clock of the rules.
     config = {"kafka": {"client": {"topic.metadata.refresh.interval.ms": "15000"}}}
-    nothing = ("penstock_kafka_errors_total",)
 
     def induce(self) -> None:
         self.release.end("producer")
         self.broker.delete(self.name)
 
     def repair(self) -> None:
+        """As the page says; whoever runs the pod starts it again."""
         self.broker.create(self.name, PARTITIONS)
+        self.until("its end", lambda: self.release.processes["line"].poll() is not None)
+        self.release.start_line()
         self.release.spawn("producer", "generate", "clicks", "--topic", self.name, "--rate", 20, "--count", 1_000_000)
 
 
@@ -113,35 +124,6 @@ class NoCommits(OfLine):
 
     def repair(self) -> None:
         self.broker.alter("__consumer_offsets", "min.insync.replicas", "1")
-
-
-class LoopStuck(OfLine):
-    """The thread of a consumer stops, as in a lock that is never given back."""
-
-    alerts = ("PenstockLoopStuck",)
-    # The limit is 60 s by the real clock.
-    fires_minutes = 40
-
-    def induce(self) -> None:
-        process = str(self.release.processes["line"].pid)
-        command = [sys.executable, Path(__file__).parent / "freeze.py", process, "consumer-0"]
-        self.freezer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        if self.freezer.stdout.readline() != "frozen\n":
-            raise AssertionError("the thread was not stopped")
-
-    def repair(self) -> None:
-        """The pod is deleted, as the page says, and another one comes."""
-        self.release.processes["line"].kill()
-        # Nobody can wait for a process of which a thread is held.
-        self.freezer.communicate()
-        self.release.start_line()
-
-    def play(self) -> None:
-        try:
-            super().play()
-        finally:
-            if hasattr(self, "freezer"):
-                self.freezer.communicate()
 
 
 class OffsetsDiffer(OfLine):
@@ -255,137 +237,3 @@ class NewError(OfLine):
 
     def repair(self) -> None:
         """It ends by itself: after a quarter of an hour the kind is known."""
-
-
-class OtherConfig(OfLine):
-    """One of two pods has a setting that the other one has not: a rollout that is stuck."""
-
-    alerts = ("PenstockConfigSkew",)
-    guests = ("line2",)
-    # Both have the same configuration to the letter, so they take whichever port is free.
-    config = {"telemetry": {"listen": "127.0.0.1:0"}}
-    fires_minutes = 50
-    nothing = ("needs a restart",)
-
-    def prepare(self) -> None:
-        super().prepare()
-        self.release.end("line")
-        for part in ("line", "line2"):
-            self.pod(part)
-            self.release.await_ready(part)
-
-    def pod(self, part: str, *settings: str) -> None:
-        """Starts it anew, at whichever port it says."""
-        if part in self.release.processes:
-            self.release.end(part)
-        before = len(self.ports(part))
-        self.release.spawn(part, "run", *[word for setting in settings for word in ("--set", setting)])
-        self.until("its port", lambda: len(self.ports(part)) > before)
-        self.release.ports[part] = int(self.ports(part)[-1])
-
-    def ports(self, part: str) -> list[str]:
-        log = self.release.folder / f"{part}.log"
-        return LISTENS.findall(log.read_text()) if log.exists() else []
-
-    def induce(self) -> None:
-        self.pod("line2", "batch.age_max=4s")
-        self.release.await_ready("line2")
-        self.stage.watcher.add(self.release)
-
-    def repair(self) -> None:
-        self.pod("line2")
-        self.release.await_ready("line2")
-        self.stage.watcher.add(self.release)
-
-
-class NeverReady(OtherConfig):
-    """A new pod reaches a ClickHouse that takes connections and answers nothing; whenever it gives up it is started anew."""
-
-    alerts = ("PenstockNotReady",)
-    beside = {"PenstockConfigSkew": "the new pod has another configuration"}
-
-    def prepare(self) -> None:
-        super().prepare()
-        self.over = threading.Event()
-        self.passage = Passage(self.release.endpoints()[0])
-        self.thread = threading.Thread(target=self.go_on)
-
-    def go_on(self) -> None:
-        self.release.end("line2")
-        listens = f"telemetry.listen=127.0.0.1:{self.release.ports['line2']}"
-        endpoint = f"clickhouse.endpoints={self.passage.url}"
-        while not self.over.is_set():
-            self.release.spawn("line2", "run", "--set", listens, "--set", endpoint).wait()
-
-    def induce(self) -> None:
-        self.passage.set(HOLD)
-        self.thread.start()
-
-    def repair(self) -> None:
-        self.passage.set(PASS)
-        self.until("a pod that is ready", lambda: self.release.get("line2", "/ready")[0] == 200)
-        self.over.set()
-        self.release.end("line2")
-        self.thread.join()
-        super().repair()
-
-    def play(self) -> None:
-        try:
-            super().play()
-        finally:
-            if hasattr(self, "over"):
-                self.over.set()
-                self.release.stop()
-
-
-class BadFile(OfLine):
-    """Somebody brings in a table file that is none."""
-
-    alerts = ("PenstockReloadRefused",)
-    nothing = ("penstock config check", "penstock check", "penstock schema diff")
-
-    def path(self) -> Path:
-        return self.release.folder / "tables" / "clicks" / "table.yaml"
-
-    def induce(self) -> None:
-        self.good = self.path().read_text()
-        self.path().write_text("table: [no\n")
-
-    def repair(self) -> None:
-        self.path().write_text(self.good)
-
-
-class MemoryFull(OfLine):
-    """Inserts are not answered, and there is little room for what waits."""
-
-    alerts = ("PenstockMemoryBudgetFull",)
-    beside = {
-        "PenstockFreshnessBudgetBurnFast": LATE,
-        "PenstockFreshnessBudgetBurnMedium": LATE,
-        "PenstockFreshnessBudgetBurnSlow": LATE,
-    }
-    config = {
-        "kafka": {"prefetch": "8MiB"},
-        "memory": {"budget": "12MiB"},
-        "batch": {"bytes_max": "512KiB", "in_flight_max": 2, "age_max": "1s"},
-        "decode": {"record_bytes_max": "256KiB"},
-        "clickhouse": {"insert_timeout": "5m", "retry": {"deadline": "6m"}},
-    }
-    nothing = ('trigger="memory"', "penstock_insert_duration_seconds_bucket")
-
-    def prepare(self) -> None:
-        self.passage = Passage(self.release.endpoints()[0])
-        super().prepare()
-        self.release.end("line")
-        self.release.spawn(
-            "line", "run", "--set", f"telemetry.listen=127.0.0.1:{self.release.ports['line']}",
-            "--set", f"clickhouse.endpoints={self.passage.url}",
-        )  # fmt: skip
-        self.release.await_ready("line")
-
-    def induce(self) -> None:
-        self.passage.set(HOLD_INSERTS)
-        self.release.must("generate", "clicks", "--topic", self.name, "--count", 100_000)
-
-    def repair(self) -> None:
-        self.passage.set(PASS)

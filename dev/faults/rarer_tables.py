@@ -53,8 +53,11 @@ class ViewFails(OfLine):
 
     def induce(self) -> None:
         self.ask(f"CREATE TABLE {self.name}.nothing (n Int8) ENGINE = Null")
-        failing = f"throwIf(toSecond(now()) % 6 < 3, 'memory limit exceeded', {OUT_OF_MEMORY}::Int16)"
-        self.ask(f"CREATE MATERIALIZED VIEW {self.name}.v TO {self.name}.nothing AS SELECT {failing} AS n FROM {self.name}.clicks")
+        self.ask(
+            f"CREATE MATERIALIZED VIEW {self.name}.v TO {self.name}.nothing AS SELECT throwIf(toSecond(now()) % 6 < 3, "
+            f"'memory limit exceeded', {OUT_OF_MEMORY}::Int16) AS n FROM {self.name}.clicks "
+            "SETTINGS allow_custom_error_code_in_throwif = 1"
+        )
 
     def repair(self) -> None:
         self.ask(f"DROP TABLE {self.name}.v")
@@ -64,6 +67,11 @@ class ViewSlow(OfLine):
     """A view behind the table takes eleven seconds for each insert."""
 
     alerts = ("PenstockInsertsSlow",)
+    beside = {
+        "PenstockFreshnessBudgetBurnFast": LATE,
+        "PenstockFreshnessBudgetBurnMedium": LATE,
+        "PenstockFreshnessBudgetBurnSlow": LATE,
+    }
     config = {
         "clickhouse": {
             "insert_timeout": "30s",
@@ -76,8 +84,8 @@ class ViewSlow(OfLine):
     def induce(self) -> None:
         self.ask(f"CREATE TABLE {self.name}.nothing (n UInt8) ENGINE = Null")
         self.ask(
-            f"CREATE MATERIALIZED VIEW {self.name}.v TO {self.name}.nothing AS SELECT sleep(11) AS n FROM {self.name}.clicks "
-            "SETTINGS function_sleep_max_microseconds_per_block = 20000000"
+            f"CREATE MATERIALIZED VIEW {self.name}.v TO {self.name}.nothing AS SELECT sleep(11) AS n "
+            f"FROM {self.name}.clicks SETTINGS function_sleep_max_microseconds_per_block = 20000000"
         )
 
     def repair(self) -> None:
@@ -88,7 +96,11 @@ class ManyParts(OfLine):
     """Nothing is merged, and somebody else writes until hardly any part fits."""
 
     alerts = ("PenstockPartsNearRejection", "PenstockPartsPressure", "PenstockThrottled")
-    beside = {"PenstockFreshnessBudgetBurnFast": LATE, "PenstockFreshnessBudgetBurnMedium": LATE, "PenstockFreshnessBudgetBurnSlow": LATE}
+    beside = {
+        "PenstockFreshnessBudgetBurnFast": LATE,
+        "PenstockFreshnessBudgetBurnMedium": LATE,
+        "PenstockFreshnessBudgetBurnSlow": LATE,
+    }
     table = {"settings": {"parts_to_delay_insert": 220, "parts_to_throw_insert": 250}}
     fires_minutes = 50
 

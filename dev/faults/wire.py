@@ -1,5 +1,5 @@
-"""Requests to one Kafka broker that penstock has no command for: topics made, narrowed and deleted, records with times and
-places of their own, and a transaction that nobody ends.
+"""Requests to one Kafka broker that penstock has no command for: topics made, narrowed and deleted, and records with
+times and places of their own.
 
 Written by hand in the oldest versions that a broker takes. Knows nothing of alerts; an error code of the broker is a
 `Failure`.
@@ -13,16 +13,8 @@ import time
 
 from chart import Failure
 
-CREATE_TOPICS, DELETE_TOPICS, ALTER_CONFIGS = (19, 2), (20, 1), (44, 0)
-PRODUCE, FIND_COORDINATOR, INIT_PRODUCER = (0, 3), (10, 1), (22, 0)
-ADD_PARTITIONS, END_TRANSACTION = (24, 0), (26, 0)
+CREATE_TOPICS, DELETE_TOPICS, ALTER_CONFIGS, PRODUCE = (19, 2), (20, 1), (44, 0), (0, 3)
 TIMEOUT_MS = 20_000
-# Longer than any act lasts, and what a broker allows at most.
-TRANSACTION_MS = 900_000
-TRANSACTIONAL = 0x10
-COORDINATOR_SECONDS = 30
-# Coordinator is loading, not available, not known yet; a transaction of before is being ended.
-PASSING = {14, 15, 16, 51}
 
 
 def text(value: str | None) -> bytes:
@@ -86,39 +78,9 @@ class Broker:
 
     def publish(self, topic: str, partition: int, values: list[bytes], age_seconds: float = 0) -> None:
         """Records that say that they are so old."""
-        self._send(topic, partition, batch(values, round((time.time() - age_seconds) * 1000)), None)
-
-    def begin(self, name: str, topic: str, partition: int, values: list[bytes]) -> tuple[int, int]:
-        """Publishes in a transaction and leaves it open."""
-        producer = self._producer(name)
-        of = text(name) + struct.pack(">qh", *producer)
-        answer = self.ask(ADD_PARTITIONS, of + many([text(topic) + many([struct.pack(">i", partition)])]))
-        answer.take("i"), answer.take("i"), answer.text(), answer.take("i"), answer.take("i")
-        _good("adding to the transaction", answer.take("h"))
-        self._send(topic, partition, batch(values, round(time.time() * 1000), producer), name)
-        return producer
-
-    def abort(self, name: str, producer: tuple[int, int]) -> None:
-        answer = self.ask(END_TRANSACTION, text(name) + struct.pack(">qh?", *producer, False))
-        answer.take("i")
-        _good("ending the transaction", answer.take("h"))
-
-    def _producer(self, name: str) -> tuple[int, int]:
-        """Asks until there is a coordinator: its topic is made when it is asked for first."""
-        until = time.monotonic() + COORDINATOR_SECONDS
-        while True:
-            self.ask(FIND_COORDINATOR, text(name) + struct.pack(">b", 1))
-            answer = self.ask(INIT_PRODUCER, text(name) + struct.pack(">i", TRANSACTION_MS))
-            answer.take("i")
-            code = answer.take("h")
-            if code not in PASSING or time.monotonic() > until:
-                _good("a transactional producer", code)
-                return answer.take("q"), answer.take("h")
-            time.sleep(0.1)
-
-    def _send(self, topic: str, partition: int, records: bytes, transaction: str | None) -> None:
+        records = batch(values, round((time.time() - age_seconds) * 1000))
         of = struct.pack(">i", partition) + struct.pack(">i", len(records)) + records
-        body = text(transaction) + struct.pack(">hi", -1, TIMEOUT_MS) + many([text(topic) + many([of])])
+        body = text(None) + struct.pack(">hi", -1, TIMEOUT_MS) + many([text(topic) + many([of])])
         answer = self.ask(PRODUCE, body)
         answer.take("i"), answer.text(), answer.take("i"), answer.take("i")
         _good(f"publishing to {topic}", answer.take("h"))
@@ -129,11 +91,10 @@ def _good(what: str, code: int) -> None:
         raise Failure(f"{what}: the broker answers with error {code}")
 
 
-def batch(values: list[bytes], time_ms: int, producer: tuple[int, int] | None = None) -> bytes:
+def batch(values: list[bytes], time_ms: int) -> bytes:
+    """All of the same time, of no producer that the broker knows."""
     records = b"".join(_record(number, value) for number, value in enumerate(values))
-    attributes = TRANSACTIONAL if producer else 0
-    head = struct.pack(">hiqq", attributes, len(values) - 1, time_ms, time_ms)
-    head += struct.pack(">qhi", *(producer or (-1, -1)), 0 if producer else -1)
+    head = struct.pack(">hiqqqhi", 0, len(values) - 1, time_ms, time_ms, -1, -1, -1)
     body = head + struct.pack(">i", len(values)) + records
     return struct.pack(">qiibI", 0, len(body) + 9, -1, 2, crc32c(body)) + body
 

@@ -1,7 +1,7 @@
 """The runbooks: one for each alert, of one shape, with commands and expressions that exist.
 
-Knows nothing of whether the advice is good; `dev/faults` walks the steps. Commands are looked up in the binary's own help, expressions are parsed by
-promtool and their metrics looked up in the catalogue.
+Knows nothing of whether the advice is good; `dev/faults` carries out the steps. Commands are looked up in the binary's
+own help, expressions are parsed by promtool and their metrics looked up in the catalogue.
 """
 
 from __future__ import annotations
@@ -89,9 +89,10 @@ def the_index_says_how_each_is_tried() -> None:
     said = dict(ROW.findall(INDEX.read_text()))
     for alert in rules.alerts():
         text = said.get(alert, "")
+        demanding = wanted.get(alert, set())
         names = set() if text.startswith(NOT_TRIED) else set(re.findall(r"`(\w+)`", text))
-        if names != wanted.get(alert, set()):
-            raise Failure(f"the index says of {alert} {text or 'nothing'}, its stories are {sorted(wanted.get(alert, set()))}")
+        if names != demanding:
+            raise Failure(f"the index says of {alert} {text or 'nothing'}, its stories are {sorted(demanding)}")
         if not names and len(text) <= len(NOT_TRIED):
             raise Failure(f"{alert} is not tried, and the index does not say why")
 
