@@ -12,10 +12,9 @@ import rarer_tables as tables
 
 ACTS = (
     (tables.TinyInserts, line.FewBad, line.RowsGone, line.RowsTwice, line.DeadTopicNarrow, tables.TableGone),
-    (line.NewError, process.OtherConfig, process.NeverReady, process.BadFile, process.LoopStuck, tables.BadGateway),
-    (process.MemoryFull, tables.ViewFails, tables.ViewSlow, tables.ManyParts, tables.NoGrant, line.TopicGone),
-    (line.NoCommits,),
-    (admin.NoAdmin, admin.TwoLead, admin.NobodyLeads, admin.Frozen, admin.Drifted),
+    (line.NewError, process.OtherConfig, process.NeverReady, process.BadFile, process.LoopStuck, line.NoCommits),
+    (tables.BadGateway, process.MemoryFull, tables.ViewFails, tables.ViewSlow, tables.ManyParts, tables.NoGrant),
+    (line.TopicGone, admin.NoAdmin, admin.TwoLead, admin.NobodyLeads, admin.Frozen, admin.Drifted),
     (admin.Deaf, admin.Unreached, admin.Unplanned, admin.Unverified, admin.Damaged, admin.Filling, admin.Forged),
     (line.TooSlow,),
 )

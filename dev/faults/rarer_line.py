@@ -101,6 +101,8 @@ class TopicGone(OfLine):
     }
     # Every five minutes by default, by the clock of the rules.
     config = {"kafka": {"client": {"topic.metadata.refresh.interval.ms": "15000"}}}
+    # It says that there is no such topic, as the page has it.
+    nothing = ("penstock ledger show",)
 
     def induce(self) -> None:
         self.release.end("producer")
@@ -114,16 +116,12 @@ class TopicGone(OfLine):
         self.release.spawn("producer", "generate", "clicks", "--topic", self.name, "--rate", 20, "--count", 1_000_000)
 
 
-class NoCommits(OfLine):
-    """The topic of the offsets lacks replicas in sync. All releases on the broker feel it."""
+class NoCommits(TopicGone):
+    """The same, before the client has seen it."""
 
     alerts = ("PenstockCommitsFail",)
-
-    def induce(self) -> None:
-        self.broker.alter("__consumer_offsets", "min.insync.replicas", "2")
-
-    def repair(self) -> None:
-        self.broker.alter("__consumer_offsets", "min.insync.replicas", "1")
+    beside = TopicGone.beside | {"PenstockTopicUnowned": "the client sees it in the end"}
+    config = {}
 
 
 class OffsetsDiffer(OfLine):
