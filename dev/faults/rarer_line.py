@@ -111,9 +111,12 @@ class TopicGone(OfLine):
     def repair(self) -> None:
         """As the page says; whoever runs the pod starts it again."""
         self.broker.create(self.name, PARTITIONS)
-        self.until("its end", lambda: self.release.processes["line"].poll() is not None)
+        self.let_it_end()
         self.release.start_line()
         self.release.spawn("producer", "generate", "clicks", "--topic", self.name, "--rate", 20, "--count", 1_000_000)
+
+    def let_it_end(self) -> None:
+        self.until("its end", lambda: self.release.processes["line"].poll() is not None)
 
 
 class NoCommits(TopicGone):
@@ -122,6 +125,10 @@ class NoCommits(TopicGone):
     alerts = ("PenstockCommitsFail",)
     beside = TopicGone.beside | {"PenstockTopicUnowned": "the client sees it in the end"}
     config = {}
+
+    def let_it_end(self) -> None:
+        """It may do so as late as it sees it."""
+        self.release.end("line")
 
 
 class OffsetsDiffer(OfLine):
