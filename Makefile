@@ -1,7 +1,7 @@
 # Everything a developer types. Each target works from a fresh clone without another step before it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-helm test-bucket test-console test-faults test-traces it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients bench-console chaos clean-dev
+.PHONY: help setup build demo test test-unit test-helm test-bucket test-console test-faults test-runbooks test-traces it fuzz schemathesis lint fmt servers stop status bench bench-line bench-guard bench-clients bench-console chaos clean-dev
 
 # rustup puts cargo there, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -56,6 +56,10 @@ test-console: build ## The console's page in a browser without a screen, against
 test-faults: build ## Eight faults in running processes, each told of by exactly one alert (SCALE=20; FAULTS="disk parts"; 4 min).
 	@dev/setup-helm
 	@dev/test-faults --scale $(or $(SCALE),20) $(FAULTS)
+
+test-runbooks: build ## The rarer faults, and the steps of their runbooks, which is not part of `make test` (20 min).
+	@dev/setup-helm
+	@dev/test-faults --all --scale $(or $(SCALE),20) $(FAULTS)
 
 test-traces: build ## Spans of a real run in the OpenTelemetry Collector, which is built the first time (minutes).
 	@dev/test-traces

@@ -56,6 +56,10 @@ class Release:
     table: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     health_interval: str = "1s"
+    # Events a second.
+    rate: int = RATE
+    # Further processes that are scraped, by the beginning of their names as those of the line or of the admin process.
+    guests: tuple[str, ...] = ()
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -93,7 +97,7 @@ class Release:
 
     def lay_out(self) -> None:
         self.folder.mkdir(parents=True)
-        self.ports = {part: free_port() for part in ("line", "admin", "rest")}
+        self.ports = {part: free_port() for part in ("line", "admin", "rest", *self.guests)}
         (self.folder / "key").write_text("0123456789abcdef" * 3)
         (self.folder / "key").chmod(0o600)
         table = yaml.safe_load((chart.ROOT / "schemas" / "clicks" / "table.yaml").read_text())
@@ -120,8 +124,9 @@ class Release:
         self.spawn("line", "run", "--set", f"telemetry.listen=127.0.0.1:{self.ports['line']}")
         self.await_ready("line")
 
-    def start_admin(self) -> None:
-        self.spawn("admin", "admin", "--set", f"telemetry.listen=127.0.0.1:{self.ports['admin']}")
+    def start_admin(self, *settings: str) -> None:
+        own = [part for setting in settings for part in ("--set", setting)]
+        self.spawn("admin", "admin", "--set", f"telemetry.listen=127.0.0.1:{self.ports['admin']}", *own)
         self.await_ready("admin")
 
     def await_ready(self, part: str) -> None:
@@ -141,7 +146,7 @@ class Release:
             query(address, f"CREATE DATABASE IF NOT EXISTS {self.name}")
             self.must("schema", "create", "--set", f"clickhouse.endpoints={address}")
         self.must("generate", "clicks", "--topic", self.name, "--count", 200)
-        self.spawn("producer", "generate", "clicks", "--topic", self.name, "--rate", RATE, "--count", 1_000_000)
+        self.spawn("producer", "generate", "clicks", "--topic", self.name, "--rate", self.rate, "--count", 1_000_000)
         self.start_line()
         wait_for(f"{self.name}: rows", lambda: self.value("line", "penstock_inserted_rows_total"))
         if self.has_admin:
@@ -150,7 +155,7 @@ class Release:
             self.start_admin()
 
     def parts(self) -> list[str]:
-        return ["line", "admin"] if self.has_admin else ["line"]
+        return ["line", *(["admin"] if self.has_admin else []), *self.guests]
 
     def get(self, part: str, path: str) -> tuple[int, str]:
         return get(f"http://127.0.0.1:{self.ports[part]}{path}")
@@ -192,7 +197,10 @@ class Release:
 
 
 def _merged(one: dict, other: dict) -> dict:
-    both = {**one}
+    """What is None in the other is left out."""
+    both = {key: value for key, value in one.items() if other.get(key, value) is not None}
     for key, value in other.items():
+        if value is None:
+            continue
         both[key] = _merged(one[key], value) if isinstance(value, dict) and isinstance(one.get(key), dict) else value
     return both

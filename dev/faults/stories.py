@@ -18,6 +18,7 @@ from pathlib import Path
 import chart
 import rules
 from chart import ADMIN_RULES, Failure
+from pages import Walk
 from pod import wait_for as wait
 from release import Release, Servers, query
 from watcher import Watcher
@@ -59,6 +60,8 @@ class Stage:
     factor: float
     # Nobody is judged while others of the same act are still being started, which takes all of a small machine.
     ready: threading.Barrier
+    # Whether the steps of the runbooks are carried out.
+    walks: bool = False
 
     def seconds(self, minutes: float) -> float:
         return minutes * 60 / self.factor
@@ -73,6 +76,10 @@ class Story:
     table: dict = {}
     config: dict = {}
     has_backup = True
+    # How much faster the clock of the rules is than that of the others.
+    faster = 1.0
+    # Steps of the runbook that rightly find nothing after this fault, or fail as they say.
+    nothing: tuple[str, ...] = ()
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -90,6 +97,8 @@ class Story:
         # As often as by default, by the clock of the rules.
         self.release.health_interval = f"{round(HEALTH_SECONDS * 1000 / stage.factor)}ms"
         self.told: list[str] = []
+        # What was wrong with the steps of runbooks.
+        self.wrong: list[str] = []
 
     def induce(self) -> None:
         raise NotImplementedError
@@ -133,6 +142,8 @@ class Story:
         self.fires(stage.seconds(FIRES_MINUTES) + GRACE_SECONDS)
         self.tell(f"{self.alert} fires after {time.time() - began:.1f} s")
         self.hears()
+        if stage.walks:
+            self.walk(self.alert)
         lasts = induced + stage.seconds(FAULT_LASTS_MINUTES)
         wait_for("the fault to last", lambda: time.time() > lasts or self.is_another(began), lasts - time.time() + 5)
         if not self.is_another(began) and self.alert not in watcher.now(self.release, "firing"):
@@ -145,6 +156,23 @@ class Story:
         fired = watcher.fired(self.release, began)
         if fired != {self.alert}:
             raise Failure(f"{sorted(fired)} fired, not {self.alert} alone")
+        if self.wrong:
+            raise Failure("\n".join(self.wrong))
+
+    def walk(self, alert: str) -> None:
+        self.wrong += Walk(self.release, self.stage.watcher, self.said(), self.nothing).through(alert)
+        self.tell(f"{alert}.md is walked")
+
+    def said(self) -> dict[str, str]:
+        """What stands for the names in capitals."""
+        return {
+            "http://HOST:8123": self.release.endpoints()[0],
+            "ENDPOINT": self.release.endpoints()[0].removeprefix("http://"),
+            "NAMESPACE": "faults",
+            "TOPIC": self.name,
+            "TABLE": "clicks",
+            "POD": f"{self.name}-0",
+        }
 
     def is_judged(self) -> None:
         """The rules have been evaluated a few times; before that everything is quiet."""
@@ -161,16 +189,16 @@ class Story:
         try:
             wait_for("", lambda: self.alert in watcher.now(self.release, "firing"), seconds)
         except Failure as failure:
-            raise Failure(f"{self.alert} does not fire within {seconds:.0f} s; {self.alerts()}") from failure
+            raise Failure(f"{self.alert} does not fire within {seconds:.0f} s; {self.alerts_now()}") from failure
 
     def is_quiet(self, seconds: float) -> None:
         """Nothing fires, and nothing is about to."""
         try:
             wait_for("", lambda: not self.stage.watcher.now(self.release), seconds)
         except Failure as failure:
-            raise Failure(f"it is not quiet within {seconds:.0f} s; {self.alerts()}") from failure
+            raise Failure(f"it is not quiet within {seconds:.0f} s; {self.alerts_now()}") from failure
 
-    def alerts(self) -> str:
+    def alerts_now(self) -> str:
         watcher = self.stage.watcher
         firing, pending = watcher.now(self.release, "firing"), watcher.now(self.release, "pending")
         return f"firing: {sorted(firing)}, pending: {sorted(pending)}"
@@ -196,6 +224,7 @@ class ClickHouseDown(Story):
     alert = "PenstockClickHouseDown"
     says = ("line", "log", "health check failed")
     on = (2,)
+    nothing = ("penstock query",)
 
     def induce(self) -> None:
         self.stage.servers.do("kill", "clickhouse-2")
@@ -244,6 +273,9 @@ class Poison(Story):
     alert = "PenstockTopicPaused"
     says = ("line", "health", "the topic is paused, nothing is lost")
     config = {"dead_letter": {"ceiling": {"window": "10s"}}}
+
+    def said(self) -> dict[str, str]:
+        return super().said() | {"TOPIC.dead/0@17": f"{self.name}.dead/0@0"}
 
     def induce(self) -> None:
         own = f"kafka_broker_list = '{self.stage.servers.kafka}', kafka_topic_list = '{self.name}', "
@@ -301,6 +333,7 @@ class NoConsumer(Story):
 
     alert = "PenstockAbsent"
     says = ("", "", "")
+    nothing = ("curl",)
 
     def induce(self) -> None:
         self.release.kill("line")

@@ -73,14 +73,11 @@ class Watcher:
             urllib.request.urlopen(urllib.request.Request(self.address("/-/reload"), method="POST"), timeout=30).close()
 
     def add(self, release: Release) -> None:
-        job = {"line": release.name, "admin": f"{release.name}-admin"}
-        targets = [
-            {
-                "targets": [f"127.0.0.1:{release.ports[part]}"],
-                "labels": {"job": job[part], "pod": f"{job[part]}-0", "namespace": "faults"},
-            }
-            for part in release.parts()
-        ]
+        targets = []
+        for number, part in enumerate(release.parts()):
+            job = f"{release.name}-admin" if part.startswith("admin") else release.name
+            labels = {"job": job, "pod": f"{job}-{number}", "namespace": "faults"}
+            targets.append({"targets": [f"127.0.0.1:{release.ports[part]}"], "labels": labels})
         _exchange(self.folder / "targets" / f"{release.name}.yaml", yaml.safe_dump(targets))
         self.await_up(release)
         # As the chart has it: what the admin process tells is judged where there is one.

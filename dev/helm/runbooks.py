@@ -1,7 +1,7 @@
 """The runbooks: one for each alert, of one shape, with commands and expressions that exist.
 
-Knows nothing of whether the advice is good. Commands are looked up in the binary's own help, expressions are parsed by
-promtool and their metrics looked up in the catalogue.
+Knows nothing of whether the advice is good; `dev/faults` carries out the steps. Commands are looked up in the binary's
+own help, expressions are parsed by promtool and their metrics looked up in the catalogue.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import chart
+import rarer_acts
 import rules
+import stories
 from chart import Failure
 
 FOLDER = chart.ROOT / "docs" / "runbooks"
@@ -24,6 +26,10 @@ LINES_MAX = 50
 BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(penstock [^`]*)`")
 METRIC_INLINE = re.compile(r"`(penstock_[^`]*)`")
+ROW = re.compile(r"^\| \[(\w+)\]\(\1\.md\) \| \w+ \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
+NOT_TRIED = "not tried: "
+# What `live` says of an alert, by its name in that file.
+LIVE, LIVE_FILE = "pod", Path(__file__).resolve().parent / "live.py"
 RECORDED = re.compile(r"penstock:\w+:\w+")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
@@ -63,6 +69,32 @@ def the_index_lists_each() -> None:
     wanted = [(name, rule["labels"]["severity"]) for name, rule in rules.alerts().items()]
     if listed != wanted:
         raise Failure(f"the index differs from the rules in {sorted(set(listed) ^ set(wanted)) or 'the order'}")
+
+
+def told_by() -> dict[str, set[str]]:
+    """Alerts by what demands that they fire: a story of dev/faults, or the pod of `live`."""
+    found = {LIVE: {name for name in rules.alerts() if f'"{name}"' in LIVE_FILE.read_text()}}
+    for act in stories.ACTS + rarer_acts.ACTS:
+        for story in act:
+            found[story.__name__.lower()] = set(getattr(story, "alerts", ()) or (story.alert,))
+    return found
+
+
+def the_index_says_how_each_is_tried() -> None:
+    """By every story that demands it and by no other, or why it is not."""
+    wanted: dict[str, set[str]] = {}
+    for story, alerts in told_by().items():
+        for alert in alerts:
+            wanted.setdefault(alert, set()).add(story)
+    said = dict(ROW.findall(INDEX.read_text()))
+    for alert in rules.alerts():
+        text = said.get(alert, "")
+        demanding = wanted.get(alert, set())
+        names = set() if text.startswith(NOT_TRIED) else set(re.findall(r"`(\w+)`", text))
+        if names != demanding:
+            raise Failure(f"the index says of {alert} {text or 'nothing'}, its stories are {sorted(demanding)}")
+        if not names and len(text) <= len(NOT_TRIED):
+            raise Failure(f"{alert} is not tried, and the index does not say why")
 
 
 def no_link_leads_nowhere() -> None:
@@ -135,6 +167,7 @@ def checks(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None
         every_alert_has_one_and_each_has_an_alert,
         each_has_the_same_shape,
         the_index_lists_each,
+        the_index_says_how_each_is_tried,
         no_link_leads_nowhere,
         every_expression_parses_and_names_what_exists,
         every_recorded_series_is_one,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use crate::record::{Offset, OffsetRange};
 
-/// Offsets of one segment: a commit in the middle of one leaves it for the next time.
+/// Offsets of one segment at most: a commit in the middle of one leaves it for the next time.
 const SEGMENT_OFFSETS: i64 = 65_536;
 /// Segments held; beyond it the last one grows.
 const SEGMENTS_MAX: usize = 1_024;
@@ -21,6 +21,8 @@ pub struct Tally {
     next: Option<Offset>,
     /// What was given back, to be told with the next.
     held: Option<Stretch>,
+    /// The next offset begins a segment: else one that is slow to fill would be told of after hours.
+    is_cut: bool,
 }
 
 /// What the offsets of a range came to.
@@ -104,12 +106,13 @@ impl Tally {
     fn reach(&mut self, offset: Offset) -> Option<&mut Stretch> {
         let next = self.next.unwrap_or(offset);
         let gap = u64::try_from(offset.0.checked_sub(next.0)?).ok()?;
-        let is_full = self.segments.back().is_none_or(|last| {
-            SEGMENT_OFFSETS <= last.range.next.0.saturating_sub(last.range.first.0)
+        let is_over = self.segments.back().is_none_or(|last| {
+            (self.is_cut || SEGMENT_OFFSETS <= last.range.next.0.saturating_sub(last.range.first.0))
                 && self.segments.len() < SEGMENTS_MAX
         });
-        if is_full {
+        if is_over {
             self.segments.push_back(Stretch::empty(next));
+            self.is_cut = false;
         }
         self.next = Some(offset.next());
         let segment = self.segments.back_mut()?;
@@ -119,6 +122,7 @@ impl Tally {
     }
 
     /// Everything below `offset` is committed: gives what it came to since the last call, as far as whole segments go.
+    /// The last segment ends here, so that the next call gives it.
     pub fn committed(&mut self, offset: Offset) -> Option<Stretch> {
         let mut whole = self.held.take();
         while let Some(segment) = self.segments.front()
@@ -130,6 +134,7 @@ impl Tally {
             }
             self.segments.pop_front();
         }
+        self.is_cut = true;
         whole
     }
 
@@ -170,6 +175,24 @@ mod tests {
         tally.row(Offset(20));
         let after = tally.committed(Offset(21)).unwrap();
         assert_eq!((after.range.first, after.rows, after.absent), (Offset(19), 1, 1));
+    }
+
+    #[test]
+    fn what_goes_on_without_end_is_told_by_and_by() {
+        let mut tally = Tally::default();
+        let mut told = Vec::new();
+        for n in 0..100 {
+            tally.row(Offset(n));
+            // The newest offset is never committed.
+            if n % 10 == 5 {
+                told.extend(
+                    tally.committed(Offset(n)).map(|stretch| (stretch.range.first.0, stretch.range.next.0)),
+                );
+            }
+        }
+        let expected: Vec<_> =
+            std::iter::once((0, 6)).chain((0..8).map(|n| (n * 10 + 6, n * 10 + 16))).collect();
+        assert_eq!(told, expected);
     }
 
     #[test]
