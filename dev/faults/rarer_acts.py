@@ -9,6 +9,7 @@ import rarer_admin as admin
 import rarer_line as line
 import rarer_process as process
 import rarer_tables as tables
+import rarer_upkeep as upkeep
 
 ACTS = (
     (tables.TinyInserts, line.FewBad, line.RowsGone, line.RowsTwice, line.DeadTopicNarrow, tables.TableGone),
@@ -16,5 +17,5 @@ ACTS = (
     (tables.BadGateway, process.MemoryFull, tables.ViewFails, tables.ViewSlow, tables.ManyParts, tables.NoGrant),
     (line.TopicGone, admin.NoAdmin, admin.TwoLead, admin.NobodyLeads, admin.Frozen, admin.Drifted),
     (admin.Deaf, admin.Unreached, admin.Unplanned, admin.Unverified, admin.Damaged, admin.Filling, admin.Forged),
-    (line.TooSlow,),
+    (line.TooSlow, upkeep.Halfway, upkeep.Altered, upkeep.Unerased),
 )

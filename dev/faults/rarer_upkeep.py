@@ -1,0 +1,64 @@
+"""What is left undone about tables, each in a release of its own, by `rarer`."""
+
+from __future__ import annotations
+
+from chart import Failure
+from rarer_admin import Drifted, OfAdmin
+
+
+class Halfway(Drifted):
+    """A migration stops at its second statement, which names a table that is not there."""
+
+    alerts = ("PenstockMigrationUnfinished",)
+    config = {}
+
+    def induce(self) -> None:
+        self.next = self.file().with_name("V2__more.sql")
+        self.write("missing")
+        told = self.run("migrate", "up", "--no-shadow")
+        if told.returncode == 0:
+            raise Failure(f"it did not stop: {told.stdout}{told.stderr}")
+
+    def write(self, table: str) -> None:
+        self.next.write_text(f"INSERT INTO extra VALUES (1);\nINSERT INTO {table} VALUES (2);\n")
+
+    def repair(self) -> None:
+        self.write("extra")
+        self.release.must("migrate", "up")
+
+
+class Altered(Drifted):
+    """Somebody adds a column by hand."""
+
+    alerts = ("PenstockSchemaDrift",)
+    beside = {"PenstockScheduleFailed": "the comparison that finds it ends as failed"}
+    fires_minutes = 100
+    config = {"admin": {"schedules": [{"name": "files", "what": "migrate drift", "every": "5s"}]}}
+
+    def induce(self) -> None:
+        self.ask(f"ALTER TABLE {self.name}.extra ADD COLUMN y UInt8")
+
+    def repair(self) -> None:
+        self.ask(f"ALTER TABLE {self.name}.extra DROP COLUMN y")
+        self.release.must("schedule", "run", "files")
+
+
+class Unerased(OfAdmin):
+    """An erasure was cut off five hours ago, and nobody asked again."""
+
+    alerts = ("PenstockErasureOverdue",)
+    table = {"subject_columns": ["user_id"]}
+
+    def erase(self, reason: str) -> None:
+        self.release.must("erase", "--subject", "user_id=7", "--reason", reason)
+
+    def induce(self) -> None:
+        self.erase("case 1")
+        self.ask(
+            f"INSERT INTO {self.name}.penstock_erasures (at, id, stage, column, digest) SELECT now64(6, 'UTC') - 18000, "
+            f"generateUUIDv4(), 'received', column, digest FROM {self.name}.penstock_erasures LIMIT 1"
+        )
+
+    def repair(self) -> None:
+        """As the page says."""
+        self.erase("case 2")
