@@ -18,7 +18,7 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList, T
 
 use super::context::{Context, Notice, acknowledge, count_error};
 use super::native::{self, Batch, Queue};
-use super::{Config, Error, client};
+use super::{Config, Error, Standing, client};
 use crate::record::{Header, Offset, OwnedRecord, Partition, Record, TopicPartition};
 
 /// What one call of [`Consumer::poll`] brought.
@@ -105,18 +105,14 @@ impl Committer {
     ///
     /// # Errors
     /// Also when a single partition could not be asked for.
-    pub fn standing(
-        &self,
-        partitions: &[TopicPartition],
-        timeout: Duration,
-    ) -> Result<Vec<(Option<Offset>, Offset)>, Error> {
+    pub fn standing(&self, sources: &[TopicPartition], timeout: Duration) -> Result<Vec<Standing>, Error> {
         let failed = || operation("asking for the end of a partition");
         let one = |(source, committed, _): (TopicPartition, Option<Offset>, String)| {
             let ends =
                 self.0.fetch_watermarks(&source.topic, source.partition.0, timeout).map_err(failed())?;
             Ok((committed, Offset(ends.1)))
         };
-        self.committed(partitions, timeout)?.into_iter().map(one).collect()
+        self.committed(sources, timeout)?.into_iter().map(one).collect()
     }
 
     fn refuse_if_lost(&self) -> Result<(), Error> {

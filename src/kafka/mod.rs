@@ -21,6 +21,9 @@ pub use consumer::{Committer, Consumer, Event, Message};
 pub use producer::Producer;
 pub use scan::Scan;
 
+/// What the group has committed of a partition, and where it ends.
+pub type Standing = (Option<crate::record::Offset>, crate::record::Offset);
+
 /// What can go wrong with Kafka.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -14,7 +14,8 @@ use super::Error;
 use super::seal::Batch;
 use super::worker::{Answer, Worker};
 use crate::batch::{Slot, Trigger};
-use crate::record::{Offset, TopicPartition};
+use crate::kafka;
+use crate::record::TopicPartition;
 use crate::telemetry::health::Status;
 
 /// Closings that a member may not have looked at yet; it looks at each turn.
@@ -281,7 +282,7 @@ impl Worker {
     }
 
     /// Takes over what the brokers said of partitions that are held back.
-    pub(super) fn held_stand(&mut self, all: Vec<(Slot, (Option<Offset>, Offset))>) {
+    pub(super) fn held_stand(&mut self, all: Vec<(Slot, kafka::Standing)>) {
         self.orders.is_asking = false;
         let now_ms = self.flusher.faults.unix_ms();
         for (slot, (committed, end)) in all {

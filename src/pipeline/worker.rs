@@ -30,7 +30,7 @@ use crate::delivery::Ticket;
 use crate::faults::Point;
 use crate::kafka::context::{Notice, Progress};
 use crate::kafka::{self, Consumer, Event};
-use crate::record::{Offset, OffsetRange, TopicPartition};
+use crate::record::{OffsetRange, TopicPartition};
 use crate::schema::subject::Erased;
 use crate::telemetry::metrics::METRICS;
 
@@ -99,7 +99,7 @@ pub enum Answer {
     /// What the last owners of partitions committed.
     Found(Takeover, Found),
     /// What the brokers say of partitions that are held back: committed, and end.
-    Standing(Vec<(Slot, (Option<Offset>, Offset))>),
+    Standing(Vec<(Slot, kafka::Standing)>),
     /// Whether a range that a former owner planned holds no record any more.
     Gone(Slot, OffsetRange, Result<bool, kafka::Error>),
 }

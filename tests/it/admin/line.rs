@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Admin, DEADLINE, json_of, seen};
 use crate::harness::{Penstock, PenstockConfig, Response, Servers, free_port, post, wait_for, wait_until};
-use crate::scene::Scene;
+use crate::scene::{Scene, events_table};
 
 /// Far beyond the test, so that nothing is written by its age.
 const AGE: &str = "10m";
@@ -25,13 +25,21 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::of(|scene| scene)
+    }
+
+    /// With what the change makes of the line's configuration.
+    fn of(change: impl FnOnce(PenstockConfig) -> PenstockConfig) -> Bench {
         let servers = Servers::shared();
-        let mut scene = Scene::new(&servers.kafka, &servers.clickhouse);
+        let mut scene = Scene::with_table(&servers.kafka, &servers.clickhouse, |topic| {
+            events_table(topic, "settings: {non_replicated_deduplication_window: 10000}\n")
+        });
         let key = scene.folder.path().join("control-key");
         std::fs::write(&key, KEY).unwrap();
         let key = key.to_str().unwrap().to_owned();
-        scene.config =
-            scene.config.clone().set("batch.age_max", AGE).set("telemetry.control.key_file", key.as_str());
+        scene.config = change(scene.config.clone())
+            .set("batch.age_max", AGE)
+            .set("telemetry.control.key_file", key.as_str());
         let places = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let urls = places.clone().map(|place| format!("http://{place}"));
         let brokers: Vec<&str> = scene.kafka.brokers.split(',').collect();
@@ -79,6 +87,13 @@ fn held(lines: &[&Penstock]) -> f64 {
     sum(lines, "penstock_paused_partitions", &["reason=\"operator\""])
 }
 
+fn expect_shared_and_paused(lines: [&Penstock; 2]) {
+    wait_until(DEADLINE, "the second process takes its share, and is paused too", || {
+        lines.map(|line| line.metric("penstock_assigned_partitions", &[])) == [Some(2.0); 2]
+            && lines.map(|line| held(&[line])) == [2.0; 2]
+    });
+}
+
 #[test]
 fn a_topic_is_paused_in_every_process_until_its_end_or_sooner_and_nothing_is_lost() {
     let mut bench = Bench::new();
@@ -102,10 +117,7 @@ fn a_topic_is_paused_in_every_process_until_its_end_or_sooner_and_nothing_is_los
     wait_until(DEADLINE, "all is paused", || held(&[&first]) == 4.0);
     let second = bench.line(1);
     let lines = [&first, &second];
-    wait_until(DEADLINE, "the second process takes its share, and is paused too", || {
-        lines.map(|line| line.metric("penstock_assigned_partitions", &[])) == [Some(2.0); 2]
-            && lines.map(|line| held(&[line])) == [2.0; 2]
-    });
+    expect_shared_and_paused(lines);
     bench.scene.publish(10);
     // Known by the statistics that come with polling, and not read.
     wait_until(DEADLINE, "both know of the records", || sum(&lines, "penstock_lag_records", &[]) == 40.0);
@@ -135,6 +147,47 @@ fn a_topic_is_paused_in_every_process_until_its_end_or_sooner_and_nothing_is_los
     );
     bench.expect_flushed(&lines, &operator);
 
+    let trail = bench.admin.trail();
+    for (action, phase, times) in [
+        ("line.pause", "refused", 1),
+        ("line.pause", "intent", 1),
+        ("line.pause", "done", 1),
+        ("line.resume", "done", 1),
+    ] {
+        assert_eq!(seen(&trail, action, phase), times, "{action} {phase}");
+    }
+    assert!(trail.iter().any(|line| line["details"]["reason"] == "ticket 812"), "the reason is written down");
+}
+
+#[test]
+fn exactly_once_begins_paused_where_it_takes_over_and_ends_by_itself_or_by_its_job() {
+    let mut bench = Bench::of(|config| {
+        config
+            .set("delivery", "exactly_once")
+            .set("clickhouse.insert_timeout", "5s")
+            .set("exactly_once.lease", "20s")
+    });
+    let operator = bench.admin.token("operator");
+    let topic = bench.scene.topic.clone();
+    let first = bench.line(0);
+    let wanted = json!({ "topic": topic, "for_s": 600, "reason": "ticket 813" });
+    let begun = bench.admin.ask("POST", "/v1/line/pause", &operator, &wanted);
+    let place = begun.header("location").unwrap().to_owned();
+    wait_until(DEADLINE, "all is paused", || held(&[&first]) == 4.0);
+    bench.scene.publish(10);
+    let second = bench.line(1);
+    let lines = [&first, &second];
+    expect_shared_and_paused(lines);
+    assert_eq!((read(&lines), bench.scene.landed()), (0.0, 0));
+    let cancelled = bench.admin.ask("POST", &format!("{place}/cancel"), &operator, &Value::Null);
+    assert_eq!(cancelled.status, 200, "{}", cancelled.body);
+    assert_eq!(bench.admin.ended(&place, &operator)["state"], "cancelled");
+    bench.expect_flushed(&lines, &operator);
+
+    let file = bench.admin.bench.keys.path().join("operator.token");
+    std::fs::write(&file, &operator).unwrap();
+    let url = format!("http://{}", bench.admin.listen);
+    let by = ["--url", &url, "--token-file", file.to_str().unwrap()];
     let brief = ["line", "pause", "--topic", &topic, "--for", "3s", "--reason", "brief", "--output", "json"];
     let (code, out) = bench.admin.run(&[&brief, &by[..]].concat());
     let came: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
@@ -145,17 +198,7 @@ fn a_topic_is_paused_in_every_process_until_its_end_or_sooner_and_nothing_is_los
     assert_eq!(job["state"], "done", "{job}");
     bench.expect_flushed(&lines, &operator);
     wait_until(DEADLINE, "nothing is held any more", || held(&lines) == 0.0);
-
-    let trail = bench.admin.trail();
-    for (action, phase, times) in [
-        ("line.pause", "refused", 1),
-        ("line.pause", "intent", 2),
-        ("line.pause", "done", 2),
-        ("line.resume", "done", 1),
-    ] {
-        assert_eq!(seen(&trail, action, phase), times, "{action} {phase}");
-    }
-    assert!(trail.iter().any(|line| line["details"]["reason"] == "ticket 812"), "the reason is written down");
+    assert_eq!(bench.scene.sql("count() - uniqExact(_partition, _offset)"), "0", "nothing is there twice");
 }
 
 /// A token for the body; the changes make it wrong.
