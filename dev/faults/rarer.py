@@ -25,6 +25,8 @@ class Rarer(Story):
     alerts: tuple[str, ...] = ()
     # May fire as well, and why.
     beside: dict[str, str] = {}
+    # Of those the ones that fire all the time.
+    throughout: frozenset[str] = frozenset()
     fires_minutes = 24.0
     clears_minutes = 35.0
     rate = 20
@@ -70,9 +72,10 @@ class Rarer(Story):
     def is_quiet(self, seconds: float) -> None:
         """Nothing fires. What the story names may still be about to: windows of days remember."""
         watcher, may = self.stage.watcher, self.may_fire()
+        ever = may & (BUSY | self.throughout)
 
         def quiet() -> bool:
-            return not watcher.now(self.release, "firing") - (may & BUSY) and watcher.now(self.release) <= may
+            return not watcher.now(self.release, "firing") - ever and watcher.now(self.release) <= may
 
         try:
             wait_for("", quiet, seconds)
