@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from rarer_line import LATE, OfLine
+from rarer_line import OfLine
 from release import query
 
 ENGINE = "ReplicatedMergeTree('/clickhouse/tables/{database}/{table}', '{replica}')"
@@ -54,9 +54,6 @@ class ReadOnly(OfReplicas):
     beside = {
         "PenstockInsertsFail": "a part of them tries the replica that takes none",
         "PenstockEndpointShut": "its gate shuts",
-        "PenstockFreshnessBudgetBurnFast": LATE,
-        "PenstockFreshnessBudgetBurnMedium": LATE,
-        "PenstockFreshnessBudgetBurnSlow": LATE,
     }
 
     def induce(self) -> None:
