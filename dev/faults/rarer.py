@@ -15,7 +15,6 @@ import chart
 from chart import Failure
 from stories import GRACE_SECONDS, Stage, Story, wait_for
 
-
 # Most of these faults make rows late, which the story need not say; and by a clock that runs so much faster a scrape
 # that a busy machine delays by a moment is a minute without any. Windows of days remember both.
 LATENESS = {f"PenstockFreshnessBudgetBurn{speed}" for speed in ("Fast", "Medium", "Slow")}
