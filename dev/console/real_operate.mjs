@@ -28,6 +28,7 @@ export async function operateReal(checks, browser, line) {
   );
   await checks.check("a schedule is run by hand, and its run is listed", () => as((page) => schedule(page)));
   await checks.check("a token is renewed before it ends, and one is taken back by its id", () => tokens(browser, line));
+  await checks.check("an auditor reads the end of the trail, and verifies it", () => audit(browser, line));
   await checks.check("a backup is made, verified, restored beside, and deleted; rules keep the others", () =>
     as((page) => backUp(page, line)),
   );
@@ -247,5 +248,16 @@ async function tokens(browser, line) {
   await page.getByLabel("Reason").fill("laptop lost");
   await confirmed(page, id);
   must((await asked()).status === 401, "the token still holds");
+  await close();
+}
+
+async function audit(browser, line) {
+  const { page, close } = await open(browser, line.url);
+  await signIn(page, await line.token("auditor"));
+  await press(page, "Verify the trail");
+  must(/lines \d{2,}/.test(await ended(page.locator("#access"))), "no lines");
+  await press(page, "Last lines of the trail");
+  const row = page.locator("#access tbody tr").filter({ hasText: "audit.verify" }).first();
+  must((await row.innerText()).includes("auditor-of-the-checks"), await row.innerText());
   await close();
 }

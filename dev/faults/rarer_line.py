@@ -18,9 +18,6 @@ STRETCH = re.compile(r"--partition (\d+) --from-offset (\d+) --to-offset (\d+)")
 ON_PAGE = "--partition 3 --from-offset 1000000 --to-offset 1100000"
 
 
-LATE = "what waits in Kafka, or is read again, is late"
-
-
 class OfLine(Rarer):
     @property
     def broker(self) -> Broker:
@@ -95,9 +92,6 @@ class TopicGone(OfLine):
     beside = {
         "PenstockCommitsFail": "until the client has seen it, offsets are committed in vain",
         "PenstockAbsent": "it ends when the topic is made anew",
-        "PenstockFreshnessBudgetBurnFast": LATE,
-        "PenstockFreshnessBudgetBurnMedium": LATE,
-        "PenstockFreshnessBudgetBurnSlow": LATE,
     }
     # Every five minutes by default, by the clock of the rules.
     config = {"kafka": {"client": {"topic.metadata.refresh.interval.ms": "15000"}}}
@@ -137,9 +131,6 @@ class OffsetsDiffer(OfLine):
     config = {"audit": {"interval": "3s"}}
     beside = {
         "PenstockAbsent": "no pod runs while offsets are set back, or while it is started anew",
-        "PenstockFreshnessBudgetBurnFast": LATE,
-        "PenstockFreshnessBudgetBurnMedium": LATE,
-        "PenstockFreshnessBudgetBurnSlow": LATE,
     }
     series = ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chart import Failure
 from passage import HOLD, HOLD_INSERTS, PASS, Passage
-from rarer_line import LATE, OfLine
+from rarer_line import OfLine
 
 LISTENS = re.compile(r"metrics and health are served listen=127\.0\.0\.1:(\d+)")
 
@@ -147,9 +147,6 @@ class MemoryFull(OfLine):
 
     alerts = ("PenstockMemoryBudgetFull",)
     beside = {
-        "PenstockFreshnessBudgetBurnFast": LATE,
-        "PenstockFreshnessBudgetBurnMedium": LATE,
-        "PenstockFreshnessBudgetBurnSlow": LATE,
         "PenstockStalled": "no insert is answered",
     }
     config = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from passage import PASS, REFUSE_INSERTS, Passage
-from rarer_line import LATE, OfLine
+from rarer_line import OfLine
 
 OUT_OF_MEMORY = 241
 
@@ -28,9 +28,6 @@ class TableGone(OfLine):
     beside = {
         "PenstockInsertsFail": "the inserts into it fail",
         "PenstockPressureUnknown": "what is not there has no parts to be read",
-        "PenstockFreshnessBudgetBurnFast": LATE,
-        "PenstockFreshnessBudgetBurnMedium": LATE,
-        "PenstockFreshnessBudgetBurnSlow": LATE,
     }
     # The limit is 120 s by the real clock.
     fires_minutes = 70
@@ -67,11 +64,6 @@ class ViewSlow(OfLine):
     """A view behind the table takes eleven seconds for each insert."""
 
     alerts = ("PenstockInsertsSlow",)
-    beside = {
-        "PenstockFreshnessBudgetBurnFast": LATE,
-        "PenstockFreshnessBudgetBurnMedium": LATE,
-        "PenstockFreshnessBudgetBurnSlow": LATE,
-    }
     config = {
         "clickhouse": {
             "insert_timeout": "30s",
@@ -96,11 +88,6 @@ class ManyParts(OfLine):
     """Nothing is merged, and somebody else writes until hardly any part fits."""
 
     alerts = ("PenstockPartsNearRejection", "PenstockPartsPressure", "PenstockThrottled")
-    beside = {
-        "PenstockFreshnessBudgetBurnFast": LATE,
-        "PenstockFreshnessBudgetBurnMedium": LATE,
-        "PenstockFreshnessBudgetBurnSlow": LATE,
-    }
     table = {"settings": {"parts_to_delay_insert": 220, "parts_to_throw_insert": 250}}
     fires_minutes = 50
 

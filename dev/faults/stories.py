@@ -387,6 +387,7 @@ class NoBackup(Story):
     alert = "PenstockBackupMissing"
     says = ("admin", "health", "policy daily has no backup")
     has_backup = False
+    nothing = ("penstock_admin_backup_last_success_timestamp_seconds",)
 
     def induce(self) -> None:
         """It is there from the start."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import chart
 import rarer_acts
+import rarer_replicas
 import rules
 import stories
 from chart import Failure
@@ -74,7 +75,7 @@ def the_index_lists_each() -> None:
 def told_by() -> dict[str, set[str]]:
     """Alerts by what demands that they fire: a story of dev/faults, or the pod of `live`."""
     found = {LIVE: {name for name in rules.alerts() if f'"{name}"' in LIVE_FILE.read_text()}}
-    for act in stories.ACTS + rarer_acts.ACTS:
+    for act in stories.ACTS + rarer_acts.ACTS + rarer_replicas.ACTS:
         for story in act:
             found[story.__name__.lower()] = set(getattr(story, "alerts", ()) or (story.alert,))
     return found
