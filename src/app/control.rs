@@ -44,6 +44,10 @@ impl Hands {
     /// the surface has connections.
     pub async fn work(self, mut asked: mpsc::Receiver<Asked>) {
         while let Some(Asked { order, reply }) = asked.recv().await {
+            // Of before the line began: whoever asked was told that nothing came of it, and may have asked again.
+            if reply.is_closed() {
+                continue;
+            }
             let hands = self.clone();
             tokio::spawn(async move {
                 let said = hands.carry_out(order).await;
