@@ -10,6 +10,7 @@ use super::pressure::Valve;
 use super::search::Outcome;
 use super::update::Renewal;
 use super::*;
+use crate::batch::memory::Holder;
 use crate::decode::{self, Decoder};
 use crate::delivery::plan::Terms;
 use crate::delivery::{Ledger, Lineage, Plan};
@@ -484,4 +485,26 @@ fn what_waits_from_before_an_erasure_is_outdated_once_erasures_wait_no_longer() 
     let job = line.lanes[0].next_job(now, &line.partitions).unwrap();
     line.lanes[0].park(job, "away".to_owned(), now);
     assert!(line.lanes[0].is_outdated(hold, learned + hold));
+}
+
+#[test]
+fn bytes_are_told_by_what_holds_them_and_sizes_of_records_by_a_sample() {
+    let mut line = line();
+    let held = |line: &Line| Holder::ALL.map(|holder| 0 < line.budget.held(holder));
+    for (offset, payload) in [(63, "{\"n\": 1}"), (64, "{\"n\":2}"), (65, "{\"n\":300}")] {
+        line.feed(0, offset, payload);
+    }
+    line.lanes[0].opens[0].buffer.tick(Instant::now());
+    assert_eq!(held(&line), [true, false, false, true], "an open batch and a letter");
+    line.feed(0, 128, "{\"n\":30}");
+    let job = line.next_job(Instant::now()).unwrap();
+    assert_eq!(held(&line), [false, true, false, true]);
+    let under_way = job.sealed.under_way();
+    assert_eq!(held(&line), [false, false, true, true]);
+    drop(under_way);
+    assert_eq!(held(&line), [false, true, false, true], "it may be sent again");
+    drop(job);
+    line.letters.clear();
+    assert_eq!((held(&line), line.budget.used()), ([false; 4], 0));
+    assert_eq!(line.partitions.by_source(&source(0)).unwrap().counts.sizes, [7, 8]);
 }

@@ -104,6 +104,11 @@ fn leads(process: &Penstock) -> i64 {
     i64::from(process.metric("penstock_admin_leader", &[]).unwrap_or(0.0) > 0.5)
 }
 
+/// Whether it tells what is left to do on tables.
+fn counts(process: &Penstock) -> bool {
+    process.metric("penstock_admin_legal_holds", &[]).is_some()
+}
+
 fn runs_of(pair: &Pair, process: u32) -> u64 {
     pair.runs(&format!("endsWith(instance, 'process {process}')"))
 }
@@ -162,12 +167,14 @@ fn a_leader_that_leaves_in_order_is_followed_at_once() {
     let mut pair = Pair::start();
     let (leader, other) = pair.by_role();
     let (left, survivor) = (leader.id(), other.id());
+    wait_until(DEADLINE, "the leader alone counts what is left to do", || counts(leader) && !counts(other));
     leader.sigterm();
     assert_eq!(leader.wait_exit(DEADLINE), Some(0));
     let begun = Instant::now();
     let before = runs_of(&pair, survivor);
     wait_until(DEADLINE, "the other one runs it", || runs_of(&pair, survivor) > before);
     let took = begun.elapsed();
+    wait_until(DEADLINE, "it counts as well", || counts(&pair.admin.process) || counts(&pair.other));
     eprintln!("fleet: run by the other {:.1} s after a leader had left", took.as_secs_f64());
     assert!(took < SESSION, "{took:?}");
     pair.check_once();
