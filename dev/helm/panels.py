@@ -258,7 +258,7 @@ FLEET = Board(
                     "Memory, as part of the budget",
                     ("max by (pod) (<memory_used_bytes> / <memory_budget_bytes>)", "{{pod}}"),
                     unit="percentunit",
-                    alerts=(("PenstockMemoryBudgetFull", 0.95),),
+                    alerts=(("PenstockMemoryBudgetFull", 0.85),),
                 ),
                 *BATCHES,
                 lines("Draining at a revoke", (quantile(0.99, "rebalance_duration_seconds"), "p99")),
