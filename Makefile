@@ -57,7 +57,7 @@ test-faults: build ## Eight faults in running processes, each told of by exactly
 	@dev/setup-helm
 	@dev/test-faults --scale $(or $(SCALE),20) $(FAULTS)
 
-test-runbooks: build ## The rarer faults, and the steps of their runbooks, which is not part of `make test` (20 min).
+test-runbooks: build ## The rarer faults, and the steps of their runbooks, which is not part of `make test` (22 min).
 	@dev/setup-helm
 	@dev/test-faults --all --scale $(or $(SCALE),20) $(FAULTS)
 

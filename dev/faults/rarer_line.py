@@ -45,6 +45,7 @@ class TooSlow(OfLine):
         "PenstockFreshnessBudgetBurnSlow",
         "PenstockLagWillNotDrain",
     )
+    beside = {"PenstockPartitionStuck": "partitions are let through one after the other"}
     # The windows of the slow one are days.
     faster = 4
     rate = 300

@@ -265,7 +265,7 @@ FLEET = Board(
                     "Memory, as part of the budget",
                     ("max by (pod) (<memory_used_bytes> / <memory_budget_bytes>)", "{{pod}}"),
                     unit="percentunit",
-                    alerts=(("PenstockMemoryBudgetFull", 0.95),),
+                    alerts=(("PenstockMemoryBudgetFull", 0.85),),
                 ),
                 lines(
                     "Memory by what holds it",
