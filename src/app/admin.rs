@@ -129,10 +129,9 @@ async fn until_stopped(inputs: &Inputs, config: &Config, health: &Health) -> Res
     let jobs = fleet::jobs(config, &instance)?;
     let candidate = fleet::candidate(config)?;
     let of_schedules = (jobs.clone(), trail.clone(), instance.as_str());
-    let schedules = fleet::schedules(config, migrator.clone(), Some(Arc::clone(&chain)), of_schedules);
-    let schedules = Arc::new(schedules);
-    let of_watch = (Some(health.clone()), instance.as_str());
     let chained = Some(Arc::clone(&chain));
+    let schedules = Arc::new(fleet::schedules(config, migrator.clone(), chained.clone(), of_schedules));
+    let of_watch = (Some(health.clone()), instance.as_str());
     let watch = Arc::new(fleet::watch(config, chained, candidate.clone(), Some(backups.clone()), of_watch)?);
     let console = fleet::console(config, &jobs, &backups, &watch);
     let looking = (&watch, &console, fleet::upkeep(config, desk, migrator.clone(), candidate.clone()));
