@@ -11,6 +11,8 @@ class Halfway(Drifted):
 
     alerts = ("PenstockMigrationUnfinished",)
     config = {}
+    # Both end with the code that says so.
+    nothing = ("penstock migrate status", "penstock migrate plan")
 
     def induce(self) -> None:
         self.next = self.file().with_name("V2__more.sql")
@@ -35,6 +37,13 @@ class Altered(Drifted):
     fires_minutes = 100
     config = {"admin": {"schedules": [{"name": "files", "what": "migrate drift", "every": "5s"}]}}
 
+    def prepare(self) -> None:
+        super().prepare()
+        # A table of no migration would be a difference of its own.
+        statements = self.release.must("schema", "ddl").replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ")
+        self.file().with_name("V2__clicks.sql").write_text(statements)
+        self.release.must("migrate", "up")
+
     def induce(self) -> None:
         self.ask(f"ALTER TABLE {self.name}.extra ADD COLUMN y UInt8")
 
@@ -53,10 +62,14 @@ class Unerased(OfAdmin):
         self.release.must("erase", "--subject", "user_id=7", "--reason", reason)
 
     def induce(self) -> None:
+        """The record of one that was carried out becomes that of one that was begun, and long ago."""
         self.erase("case 1")
+        table = f"{self.name}.penstock_erasures"
+        digest = self.ask(f"SELECT any(digest) FROM {table}").strip()
+        self.ask(f"TRUNCATE TABLE {table}")
         self.ask(
-            f"INSERT INTO {self.name}.penstock_erasures (at, id, stage, column, digest) SELECT now64(6, 'UTC') - 18000, "
-            f"generateUUIDv4(), 'received', column, digest FROM {self.name}.penstock_erasures LIMIT 1"
+            f"INSERT INTO {table} (at, id, stage, column, digest) "
+            f"SELECT now64(6, 'UTC') - 18000, generateUUIDv4(), 'received', 'user_id', '{digest}'"
         )
 
     def repair(self) -> None:
