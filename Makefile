@@ -28,7 +28,7 @@ build: setup ## Compile target/release/penstock (8 min the first time on 2 cores
 demo: build ## Three million flights through Kafka into ClickHouse, then the proof that all arrived.
 	@dev/demo
 
-test: lint build ## Every test, those against real servers too (57 min from a fresh clone on 2 cores).
+test: lint build ## Every test, those against real servers too (48 min from a fresh clone on 2 cores).
 	RUST_TEST_THREADS=$(TEST_THREADS) PENSTOCK_CHAOS_SEEDS=2..3 PENSTOCK_CHAOS_SECONDS=30 PENSTOCK_CHAOS_SELFTEST=1 \
 	dev/servers with --clickhouse 1 --kafka 1 -- cargo test $(CARGO_FLAGS)
 	cargo test $(CARGO_FLAGS) --test chaos -- SEEDS=1..3 MODE=exactly_once SECONDS=25 FAULT=$(SHORT_FAULTS)
@@ -50,7 +50,7 @@ test-helm: build ## The chart, its rules and the image, without a cluster (4 min
 test-bucket: build ## Backups into an S3 bucket that moto serves: made, verified, restored, damaged and found out (10 s).
 	@dev/test-bucket
 
-test-console: build ## The console's page in a browser without a screen, against real processes (2 min): docs/console.md.
+test-console: build ## The console's page in a browser without a screen, against real processes (3 min): docs/console.md.
 	@dev/test-console
 
 test-faults: build ## Eight faults in running processes, each told of by exactly one alert (SCALE=20; FAULTS="disk parts"; 4 min).

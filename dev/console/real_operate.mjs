@@ -68,7 +68,7 @@ async function cancelAndPurge(page, line) {
   await page.keyboard.press("Enter");
   await page.getByText(/^Job .* is running/).waitFor();
   await page.keyboard.press("Escape");
-  await press(page, "Cancel dead_letter.replay");
+  await cancel(page, "dead_letter.replay");
   const list = page.locator("#jobs tbody");
   await until("the job is cancelled", async () => (await list.innerText()).includes("cancelled"), 20_000).catch(
     async (error) => {
@@ -83,6 +83,24 @@ async function cancelAndPurge(page, line) {
   await press(page, "Count by what is wrong");
   await page.getByText("No dead letter is there.").waitFor();
   line.writeTable(599);
+}
+
+/** What comes in between a press and its end may move the row away from under it: then nothing is said, and it is pressed again. */
+async function cancel(page, action) {
+  const asked = page.getByText(`${action} was asked to end`).first();
+  for (let tries = 0; tries < 3; tries += 1) {
+    await press(page, `Cancel ${action}`);
+    if (
+      await asked.waitFor({ timeout: 3000 }).then(
+        () => true,
+        () => false,
+      )
+    )
+      return;
+    console.log(`        the press on Cancel ${action} was lost`);
+    await page.keyboard.press("Escape");
+  }
+  throw new Error(`${action} was never asked to end: ${await page.locator("body").innerText()}`);
 }
 
 async function optimise(page, line) {

@@ -17,5 +17,5 @@ ACTS = (
     (tables.BadGateway, process.MemoryFull, tables.ViewFails, tables.ViewSlow, tables.ManyParts, tables.NoGrant),
     (line.TopicGone, admin.NoAdmin, admin.TwoLead, admin.NobodyLeads, admin.Frozen, admin.Drifted),
     (admin.Deaf, admin.Unreached, admin.Unplanned, admin.Unverified, admin.Damaged, admin.Filling, admin.Forged),
-    (line.TooSlow, upkeep.Halfway, upkeep.Altered, upkeep.Unerased),
+    (line.TooSlow, upkeep.Halfway, upkeep.Altered, upkeep.Unerased, upkeep.Kept),
 )

@@ -75,3 +75,23 @@ class Unerased(OfAdmin):
     def repair(self) -> None:
         """As the page says."""
         self.erase("case 2")
+
+
+class Kept(OfAdmin):
+    """Rows come in that are older than the table keeps, and the server's own deletion stands still."""
+
+    alerts = ("PenstockRetentionOverdue",)
+    # The rule looks back for 26 hours.
+    faster = 12
+    fires_minutes = 27 * 60
+    table = {"partition_by": "toYYYYMM(time)", "lifecycle": {"time_column": "time", "delete_after": "90d"}}
+    config = {"admin": {"health": {"lifecycle_interval": "1s"}}, "audit": {"enabled": "never"}}
+
+    def induce(self) -> None:
+        self.ask(f"SYSTEM STOP TTL MERGES {self.name}.clicks")
+        rows = f"SELECT * REPLACE (time - INTERVAL 200 DAY AS time) FROM {self.name}.clicks LIMIT 100"
+        self.ask(f"INSERT INTO {self.name}.clicks {rows}")
+
+    def repair(self) -> None:
+        """As the page says."""
+        self.release.must("lifecycle", "expire")
