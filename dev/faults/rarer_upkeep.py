@@ -81,6 +81,8 @@ class Kept(OfAdmin):
     """Rows come in that are older than the table keeps, and the server's own deletion stands still."""
 
     alerts = ("PenstockRetentionOverdue",)
+    # It ends with the code that says so.
+    nothing = ("penstock lifecycle plan",)
     # The rule looks back for 26 hours.
     faster = 12
     fires_minutes = 27 * 60

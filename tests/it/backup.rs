@@ -697,3 +697,33 @@ fn a_policy_is_carried_out_by_schedule_for_whoever_may_do_it_by_hand() {
     let room = admin.job("/v1/schedules/room/run", &token, &Value::Null);
     assert_eq!((&room["state"], &room["result"]["deleted"]), (&json!("done"), &json!([])), "{room}");
 }
+
+#[test]
+fn what_is_due_may_do_all_that_it_does() {
+    let whats = ["backup run daily", "backup verify daily", "backup prune daily", "table optimize t"];
+    let schedules: Vec<Value> = whats
+        .iter()
+        .enumerate()
+        .map(|(n, what)| json!({ "name": format!("s{n}"), "what": what, "every": "2s" }))
+        .collect();
+    let admin = Admin::start_with(|config| {
+        let database = config.text("clickhouse.database").to_owned();
+        with_backups(config, &Servers::shared().clickhouse, &database)
+            .set(
+                "admin.backup.policies",
+                json!({ "daily": { "tables": ["t"], "verify": "restore", "prune": true } }),
+            )
+            .set("admin.schedules", Value::from(schedules))
+            .set("kafka.brokers", json!([Servers::shared().kafka.brokers]))
+    });
+    admin.bench.sql("CREATE TABLE DB.t (n UInt64) ENGINE = MergeTree ORDER BY n");
+    admin.bench.sql("INSERT INTO DB.t SELECT number FROM numbers(100)");
+    let token = admin.token("data_admin");
+    for (n, what) in whats.iter().enumerate() {
+        wait_until(DEADLINE, &format!("`{what}` is done when it is due"), || {
+            let runs = &admin.get(&format!("/v1/schedules/s{n}/runs"), &token)["runs"];
+            runs.as_array().unwrap().iter().any(|run| run["state"] == "done")
+        });
+    }
+    assert_eq!(seen(&admin.trail(), "backup.create", "refused"), 0);
+}

@@ -57,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         words: "backup run",
         takes: Takes::One("the name of a policy"),
-        needs: &[P::BackupDelete],
+        needs: &[P::BackupCreate, P::BackupDelete],
         about: "Makes a backup by a policy, verifies it, and prunes if the policy says so; fails on a finding",
         can_be_tried: true,
         does: |call| Box::pin(run_policy(call)),
