@@ -13,12 +13,10 @@ use crate::clickhouse::Client;
 use crate::config::Config;
 use crate::pipeline::orders::{Held, Hold};
 use crate::pipeline::update::Control;
-use crate::telemetry::control::{Act, Asked, Door, Key, Order, Pause, Reply};
+use crate::telemetry::control::{Act, Asked, Door, Key, Order, PAUSE_MAX_S, Pause, Reply};
 
 /// Reloads that wait; each reads the files anew, so more would be the same.
 pub(super) const RELOADS_MAX: usize = 4;
-/// The admin process asks for at most a day.
-const PAUSE_MAX: Duration = Duration::from_secs(86_400);
 
 /// Where a reload is asked for, and what came of it is told.
 pub(super) type Reloads = mpsc::Sender<oneshot::Sender<Reply>>;
@@ -84,7 +82,8 @@ impl Hands {
     fn pause(&self, pause: Pause, by: String) -> Reply {
         let Pause { id, topic, for_ms, until, reason } = pause;
         let now = Instant::now();
-        let hold = Hold { id, by, reason, until, ends: now + Duration::from_millis(for_ms).min(PAUSE_MAX) };
+        let ends = now + Duration::from_millis(for_ms).min(Duration::from_secs(PAUSE_MAX_S.into()));
+        let hold = Hold { id, by, reason, until, ends };
         match self.control.orders().hold(&topic, hold, now) {
             Ok(Held::New) => Reply::done("it is paused"),
             Ok(Held::Known) => Reply::done("it stays paused"),

@@ -8,7 +8,6 @@ const WORDS: [&str; 18] = [
     "and", "or", "not", "in", "is", "null", "like", "between", "case", "when", "then", "else", "end", "as",
     "asc", "desc", "true", "false",
 ];
-const INTERVAL: &str = "interval";
 /// Behind `INTERVAL` and a number they are no columns; elsewhere they may well be.
 const UNITS: [&str; 8] = ["second", "minute", "hour", "day", "week", "month", "quarter", "year"];
 
@@ -28,7 +27,7 @@ pub fn columns(expression: &str) -> Vec<String> {
                 let (word, behind) = word(rest);
                 let is_unit = awaits_unit && is_among(&UNITS, word);
                 let is_function = behind.trim_start().starts_with('(');
-                let is_interval = is_among(&[INTERVAL], word) && !is_function;
+                let is_interval = word.eq_ignore_ascii_case("interval") && !is_function;
                 awaits_unit = (awaits_unit && !is_unit) || is_interval;
                 let is_name = !is_unit && !is_interval && !is_function && !is_among(&WORDS, word);
                 (is_name.then(|| word.to_owned()), behind)

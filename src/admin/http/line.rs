@@ -16,9 +16,8 @@ use super::routes::Answer;
 use super::{Surface, jobs};
 use crate::admin::command::{self, Command};
 use crate::admin::line::{Error, Outcome, Wanted, Watched};
-use crate::telemetry::control::Act;
+use crate::telemetry::control::{Act, PAUSE_MAX_S};
 
-const PAUSE_MAX_S: u32 = 86_400;
 const REASON_CHARS_MAX: usize = 500;
 /// Longer than any topic or endpoint.
 const NAME_CHARS_MAX: usize = 300;

@@ -21,6 +21,8 @@ pub use token::{Key, Refused};
 
 /// Where orders are taken.
 pub const PATH: &str = "/v1/control";
+/// Seconds that a topic may be paused for: who asks is told, and the line believes no longer one.
+pub const PAUSE_MAX_S: u32 = 86_400;
 
 /// Orders to the running line: pausing a topic, closing batches, reloading, probing a server. Off without a key.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
