@@ -20,8 +20,8 @@ use crate::dead_letter::replay::{Replay, Scribe};
 use crate::dead_letter::{Library, Watch};
 use crate::kafka;
 use crate::pipeline;
+use crate::schema::Table;
 use crate::schema::protect::HIDDEN;
-use crate::schema::{self, Table};
 use crate::telemetry::logs;
 
 pub use crate::dead_letter::form;
@@ -41,10 +41,8 @@ pub struct Curtain(Option<Vec<Arc<Table>>>);
 impl Curtain {
     /// Without table files nothing is hidden. Those with faults are an error: what they hide is not known.
     pub fn new(config: &Config) -> Result<Curtain, Error> {
-        match schema::load_dir(&config.tables.path) {
+        match tables::present(&config.tables.path) {
             Ok(tables) => Ok(Curtain(Some(tables))),
-            Err(schema::Error::NoTables { .. }) => Ok(Curtain(Some(Vec::new()))),
-            Err(_) if !config.tables.path.exists() => Ok(Curtain(Some(Vec::new()))),
             Err(error) => Err(Error::WrongUse(anyhow::anyhow!(
                 "{error}\nhint: what the table hides is not known; --plain shows all of the letter"
             ))),
@@ -252,8 +250,9 @@ mod tests {
     #[test]
     fn what_a_table_hides_is_taken_out_of_its_letters() {
         let text = "table: t\ntopics: [t]\norder_by: []\ncolumns: [{name: c, type: String, protect: redact}, {name: k, type: String, from: $key, protect: {keep_last: 2}}]\n";
-        let curtain =
-            Curtain(Some(vec![Arc::new(schema::parse_table(text, std::path::Path::new("t.yaml")).unwrap())]));
+        let curtain = Curtain(Some(vec![Arc::new(
+            crate::schema::parse_table(text, std::path::Path::new("t.yaml")).unwrap(),
+        )]));
         let drawn = |table: &str, payload: &str| {
             let headers = vec![("penstock-table".to_owned(), Some(table.as_bytes().to_vec()))];
             let source = TopicPartition { topic: "t.dead".into(), partition: Partition(0) };

@@ -56,6 +56,7 @@ pub(super) fn migrator(
         values: Values::new(inputs.environment.clone()),
         faults: Faults::new(&config.faults),
         places,
+        age_rules: tables::age_rules(config),
     })?)
 }
 

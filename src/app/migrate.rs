@@ -72,6 +72,7 @@ impl Session {
                 values: Values::new(inputs.environment.clone()),
                 faults: Faults::new(&config.faults),
                 places: places(config)?,
+                age_rules: tables::age_rules(config),
             };
             Ok::<Migrator, Error>(Migrator::new(setup)?)
         })?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{Error, connect, runtime};
+use crate::admin::migrate::AgeRules;
 use crate::clickhouse::Client;
 use crate::config::Config;
 use crate::crypt::{self, Ring};
@@ -21,7 +22,27 @@ pub fn load(config: &Config) -> Result<Vec<Arc<Table>>, Error> {
     select(schema::load_dir(&config.tables.path).map_err(wrong)?, &config.tables.only)
 }
 
-/// The same with the keys that columns need, for whoever makes rows.
+/// Those that there are: a folder that is missing or empty has none.
+pub fn present(path: &Path) -> Result<Vec<Arc<Table>>, schema::Error> {
+    match schema::load_dir(path) {
+        Err(schema::Error::NoTables { .. }) => Ok(Vec::new()),
+        Err(_) if !path.exists() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// As the files are when it is asked.
+pub fn age_rules(config: &Config) -> AgeRules {
+    let (path, database) = (config.tables.path.clone(), config.clickhouse.database.clone());
+    Arc::new(move || {
+        let tables = present(&path).map_err(|error| error.to_string())?;
+        let is_ours = |table: &&Arc<Table>| table.database.as_ref().is_none_or(|name| *name == database);
+        let aged = tables.iter().filter(|table| table.lifecycle.is_some()).filter(is_ours);
+        Ok(aged.map(|table| table.name.clone()).collect())
+    })
+}
+
+/// As [`load`], with the keys that columns need, for whoever makes rows.
 ///
 /// # Errors
 /// As [`load`]; also a key that is not in the ring, or no ring.

@@ -18,7 +18,7 @@ fn place(ch: &ClickHouse, database: &str) -> PathBuf {
     data.parent().unwrap().join("backups").join(database)
 }
 
-fn with_backups(config: PenstockConfig, ch: &ClickHouse, database: &str) -> PenstockConfig {
+pub fn with_backups(config: PenstockConfig, ch: &ClickHouse, database: &str) -> PenstockConfig {
     config
         .set("admin.backup.destination.path", database)
         .set("admin.backup.files_path", place(ch, database).to_str().unwrap())
@@ -148,6 +148,27 @@ fn full_and_incremental_backups_come_back_under_other_names_and_never_over_rows(
     ] {
         assert!(trail.contains(line), "{line}: {trail}");
     }
+}
+
+#[test]
+fn copies_that_a_killed_verification_left_are_dropped_however_large_and_those_at_work_are_not() {
+    let limit = json!({ "max_table_size_to_drop": "1" });
+    let vault = Vault::with(|config| config.set("clickhouse.settings", limit));
+    let (id, _) = vault.create(&["t"]);
+    let ch = &vault.bench.ch;
+    let copy = |ends_s: u64| {
+        let name = format!("{}_penstock_verify_{ends_s}_0badcafe", vault.bench.database.name);
+        ch.query(&format!("CREATE DATABASE {name}"));
+        ch.query(&format!(
+            "CREATE TABLE {name}.t ENGINE = MergeTree ORDER BY n AS SELECT number AS n FROM numbers(1000)"
+        ));
+        name
+    };
+    let (_left, at_work) = (copy(1), copy(4_000_000_000));
+    assert_eq!(vault.bench.json(0, &["backup", "verify", &id])["findings"], json!([]));
+    let copies = format!("SHOW DATABASES LIKE '{}_penstock_verify%'", vault.bench.database.name);
+    assert_eq!(ch.query(&copies), at_work);
+    ch.query(&format!("DROP DATABASE {at_work}"));
 }
 
 #[test]
@@ -696,34 +717,4 @@ fn a_policy_is_carried_out_by_schedule_for_whoever_may_do_it_by_hand() {
     assert_eq!((&proof["state"], &proof["result"]["level"]), (&json!("done"), &json!("files")), "{proof}");
     let room = admin.job("/v1/schedules/room/run", &token, &Value::Null);
     assert_eq!((&room["state"], &room["result"]["deleted"]), (&json!("done"), &json!([])), "{room}");
-}
-
-#[test]
-fn what_is_due_may_do_all_that_it_does() {
-    let whats = ["backup run daily", "backup verify daily", "backup prune daily", "table optimize t"];
-    let schedules: Vec<Value> = whats
-        .iter()
-        .enumerate()
-        .map(|(n, what)| json!({ "name": format!("s{n}"), "what": what, "every": "2s" }))
-        .collect();
-    let admin = Admin::start_with(|config| {
-        let database = config.text("clickhouse.database").to_owned();
-        with_backups(config, &Servers::shared().clickhouse, &database)
-            .set(
-                "admin.backup.policies",
-                json!({ "daily": { "tables": ["t"], "verify": "restore", "prune": true } }),
-            )
-            .set("admin.schedules", Value::from(schedules))
-            .set("kafka.brokers", json!([Servers::shared().kafka.brokers]))
-    });
-    admin.bench.sql("CREATE TABLE DB.t (n UInt64) ENGINE = MergeTree ORDER BY n");
-    admin.bench.sql("INSERT INTO DB.t SELECT number FROM numbers(100)");
-    let token = admin.token("data_admin");
-    for (n, what) in whats.iter().enumerate() {
-        wait_until(DEADLINE, &format!("`{what}` is done when it is due"), || {
-            let runs = &admin.get(&format!("/v1/schedules/s{n}/runs"), &token)["runs"];
-            runs.as_array().unwrap().iter().any(|run| run["state"] == "done")
-        });
-    }
-    assert_eq!(seen(&admin.trail(), "backup.create", "refused"), 0);
 }

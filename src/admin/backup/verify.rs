@@ -1,13 +1,13 @@
 //! Whether a backup can be trusted, at three levels: its files are there, a sample of them has the right bytes, and it
 //! can be restored with the rows that it had.
 //!
-//! Refuses to restore over anything: what is restored for a look lies in a database of its own, which is dropped. There
-//! nothing is merged, so that rows that are over by now are still counted.
+//! Refuses to restore over anything: what is restored for a look lies in a database of its own, which is dropped, by the
+//! next verification if this one is killed. There nothing is merged, so that rows that are over by now are still counted.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,6 +25,11 @@ use super::server::Operation;
 use crate::admin::command::Permission;
 use crate::admin::desk::TableName;
 use crate::clickhouse::quote_identifier;
+
+/// Longest restore for a look, in times of `admin.backup.timeout`: the tables, their rows, and the comparison.
+const DRILL_TIMEOUTS: u32 = 3;
+/// How far the clocks of processes that verify may be apart.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
 
 /// How it is to be verified.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
@@ -110,22 +115,46 @@ impl Backups {
 
     /// Restores it into a database of its own and compares the rows.
     async fn drill(&self, entry: &Entry) -> Result<Vec<String>, Error> {
-        let random = uuid::Uuid::new_v4().simple().to_string();
-        let scratch =
-            format!("{}_penstock_verify_{}", entry.manifest.database, random.get(..8).unwrap_or_default());
-        let client = &self.desk.client;
-        client.execute(&format!("CREATE DATABASE {}", quote_identifier(&scratch)), &[]).await?;
-        let result = self.drill_in(&scratch, entry).await;
-        client
-            .execute_idempotent(&format!("DROP DATABASE IF EXISTS {} SYNC", quote_identifier(&scratch)), &[])
-            .await?;
+        let database = &entry.manifest.database;
+        self.sweep(database).await?;
+        let life = self.config.timeout.0.saturating_mul(DRILL_TIMEOUTS);
+        let scratch = scratch_name(database, Utc::now() + life.saturating_add(CLOCKS_APART_MAX));
+        let create = format!("CREATE DATABASE {}", quote_identifier(&scratch));
+        self.desk.client.execute(&create, &[]).await?;
+        let result = tokio::time::timeout(life, Box::pin(self.drill_in(&scratch, entry))).await;
+        self.drop_scratch(&scratch).await?;
         match result {
+            Err(_) => Err(Error::Late(format!("restoring {} for a look", entry.id))),
             // That it cannot be restored is what was looked for.
-            Err(Error::Server { what, message, .. }) => {
+            Ok(Err(Error::Server { what, message, .. })) => {
                 Ok(vec![format!("{}: could not {what}: {message}", entry.id)])
             }
-            result => result,
+            Ok(result) => result,
         }
+    }
+
+    /// Drops the copies that killed processes have left behind, once nobody can be at work in them any more.
+    async fn sweep(&self, database: &str) -> Result<(), Error> {
+        let prefix = scratch_prefix(database);
+        let sql = "SELECT name FROM system.databases WHERE startsWith(name, {prefix:String})";
+        let now_s = Utc::now().timestamp();
+        for row in self.desk.rows(sql, &[("prefix", json!(prefix))]).await? {
+            let name = row.text(0);
+            if ends_s(&name, &prefix).is_some_and(|ends_s| ends_s < now_s) {
+                tracing::warn!(database = %name, "dropping what a verification that was killed has left behind");
+                self.drop_scratch(&name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_scratch(&self, name: &str) -> Result<(), Error> {
+        // The server guards large tables against being dropped by mistake; these are copies.
+        let sql = format!(
+            "DROP DATABASE IF EXISTS {} SYNC SETTINGS max_table_size_to_drop = 0",
+            quote_identifier(name)
+        );
+        Ok(self.desk.client.execute_idempotent(&sql, &[]).await?)
     }
 
     async fn drill_in(&self, scratch: &str, entry: &Entry) -> Result<Vec<String>, Error> {
@@ -179,4 +208,21 @@ impl Backups {
         let id = format!("{}-restore-{}", entry.id, uuid::Uuid::new_v4().simple());
         self.operate(Operation { what: format!("restore {}", entry.id), sql, id, settings }).await.map(drop)
     }
+}
+
+fn scratch_prefix(database: &str) -> String {
+    format!("{database}_penstock_verify_")
+}
+
+/// Says until when somebody may be at work in it.
+fn scratch_name(database: &str, ends: DateTime<Utc>) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    let random = random.get(..8).unwrap_or_default();
+    format!("{}{}_{random}", scratch_prefix(database), ends.timestamp())
+}
+
+/// What [`scratch_name`] says; nothing for a name of another shape.
+fn ends_s(name: &str, prefix: &str) -> Option<i64> {
+    let (ends_s, _random) = name.strip_prefix(prefix)?.split_once('_')?;
+    ends_s.parse().ok()
 }

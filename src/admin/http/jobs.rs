@@ -45,8 +45,13 @@ where
         }
     };
     let (job, is_new) = surface.jobs.start(asked.ask(), Utc::now(), work)?;
+    accepted(&job, is_new)
+}
+
+/// Where to look for what comes of a job.
+pub fn accepted(job: &Job, is_new: bool) -> Result<Answer, Problem> {
     let location = Some(format!("/v1/jobs/{}", job.id));
-    Ok(Answer { status: StatusCode::ACCEPTED, location, is_repeated: !is_new, ..Answer::new(&job)? })
+    Ok(Answer { status: StatusCode::ACCEPTED, location, is_repeated: !is_new, ..Answer::new(job)? })
 }
 
 pub async fn list(surface: &Surface, asked: &Asked) -> Result<Answer, Problem> {

@@ -10,10 +10,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Surface;
 use super::asked::Asked;
 use super::problem::Problem;
 use super::routes::Answer;
+use super::{Surface, jobs};
 use crate::admin::command;
 use crate::admin::jobs::Job;
 use crate::admin::schedule::{Error, Line};
@@ -61,6 +61,5 @@ pub async fn run(surface: &Arc<Surface>, asked: &Asked) -> Result<Answer, Proble
         }
         other => other?,
     };
-    let location = Some(format!("/v1/jobs/{}", job.id));
-    Ok(Answer { status: StatusCode::ACCEPTED, location, is_repeated: !is_new, ..Answer::new(&job)? })
+    jobs::accepted(&job, is_new)
 }

@@ -91,19 +91,55 @@ pub fn text(tokens: &[Token<'_>]) -> String {
     out.trim_end().replace("MergeTree()", "MergeTree")
 }
 
+/// The tokens without the TTL of the table and of its columns.
+fn without_ttl<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
+    let (mut kept, mut depth, mut left_out) =
+        (Vec::<Token<'a>>::new(), 0_usize, None::<(usize, Option<Token<'a>>)>);
+    for (at, token) in tokens.iter().enumerate() {
+        if let Some((outside, space)) = left_out
+            && depth == outside
+        {
+            let ends_column = outside > 0 && (token.is_mark(',') || token.is_mark(')'));
+            let ends_clause = clause_at(tokens, at).is_some();
+            if ends_column || ends_clause {
+                kept.extend(space.filter(|_| ends_clause));
+                left_out = None;
+            }
+        }
+        if left_out.is_none() && depth <= 1 && token.is_word("TTL") {
+            left_out = Some((depth, kept.pop_if(|last| last.kind == Kind::Space)));
+        }
+        match token.text {
+            "(" | "[" => depth += 1,
+            ")" | "]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        kept.extend(left_out.is_none().then_some(*token));
+    }
+    kept
+}
+
 impl Definition {
     pub fn parse(create: &str, database: &str) -> Definition {
-        let tokens = neutral(create, database);
-        let create = text(&tokens);
+        Definition::of(&neutral(create, database))
+    }
+
+    /// The same of a table whose TTL is not its definition's affair.
+    pub fn parse_without_ttl(create: &str, database: &str) -> Definition {
+        Definition::of(&without_ttl(&neutral(create, database)))
+    }
+
+    fn of(tokens: &[Token<'_>]) -> Definition {
+        let create = text(tokens);
         let open = tokens.iter().position(|token| token.is_mark('('));
         // A view's columns stand before AS as well; a query in parentheses does not.
-        let close = open.and_then(|open| closing(&tokens, open));
+        let close = open.and_then(|open| closing(tokens, open));
         let (items, tail) = match (open, close) {
             (Some(open), Some(close)) if !has_clause(tokens.get(..open).unwrap_or_default()) => (
                 items(tokens.get(open + 1..close).unwrap_or_default()),
                 tokens.get(close + 1..).unwrap_or_default(),
             ),
-            _ => (Vec::new(), tokens.as_slice()),
+            _ => (Vec::new(), tokens),
         };
         Definition { create, items, clauses: clauses(tail) }
     }
@@ -270,6 +306,26 @@ mod tests {
             ]
         );
         assert_eq!(found.settings().get("x").map(String::as_str), Some("'y,z'"));
+    }
+
+    #[test]
+    fn a_table_is_the_same_with_and_without_ttl_where_that_does_not_count() {
+        let table = |column: &str, clause: &str| {
+            format!(
+                "CREATE TABLE db.t (`TTL` DateTime{column}, `e` String CODEC(ZSTD(1)){column} SETTINGS (x = 1), \
+                 `f` Tuple(a Int8){column}) ENGINE = MergeTree ORDER BY `TTL`{clause} SETTINGS y = 2 COMMENT 'TTL'"
+            )
+        };
+        let parse = |create: &str| Definition::parse_without_ttl(create, "db");
+        let plain = table("", "");
+        let aged = table(
+            " TTL `TTL` + toIntervalDay(2)",
+            " TTL `TTL` + toIntervalDay(1), `TTL` + toIntervalDay(9) GROUP BY `TTL` SET e = max(e)",
+        );
+        assert_eq!(parse(&plain), Definition::parse(&plain, "db"));
+        assert_eq!(parse(&aged), parse(&plain));
+        let last = "CREATE TABLE db.t (`a` Date) ENGINE = MergeTree ORDER BY a";
+        assert_eq!(parse(&format!("{last} TTL a + toIntervalDay(1)")), parse(last));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Drift: where the live tables are not what the migrations make, and the SQL that would bring them back.
 //!
-//! Refuses to repair by itself. Repairs of tables are proven: they are run on a copy of the live definition in a
+//! Refuses to repair by itself, and to count a TTL that comes from rules of age. Repairs of tables are proven: they are run on a copy of the live definition in a
 //! scratch database, and count as proven only if the result is the one that is wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,10 +85,16 @@ impl Migrator {
             };
             wanted.replay(migration, &self.values, settled, &mut coverage).await?;
         }
-        let expected = self.definitions(wanted.host(), &wanted.name).await?;
+        let aged = (self.age_rules)().unwrap_or_else(|error| {
+            coverage
+                .notes
+                .push(format!("which tables have rules of age, since their files have faults: {error}"));
+            BTreeSet::new()
+        });
+        let expected = self.definitions(wanted.host(), &wanted.name, &aged).await?;
         let count = if self.config.target == Target::One { 1 } else { self.hosts.len() };
         for host in self.hosts.iter().take(count) {
-            let live = self.definitions(host, &self.clickhouse.database).await?;
+            let live = self.definitions(host, &self.clickhouse.database, &aged).await?;
             for table in expected.keys().chain(live.keys()).collect::<BTreeSet<_>>() {
                 let database = &self.clickhouse.database;
                 if let Some((differences, sql)) =
@@ -96,7 +102,7 @@ impl Migrator {
                 {
                     let proven = match (expected.get(table), live.get(table)) {
                         (Some(want), Some(live)) if !sql.is_empty() => {
-                            self.prove(copies, table, (live, want), &sql).await
+                            self.prove((copies, &aged), table, (live, want), &sql).await
                         }
                         _ => false,
                     };
@@ -112,7 +118,7 @@ impl Migrator {
     /// Whether the SQL turns the live table into the wanted one.
     async fn prove(
         &self,
-        copies: &Scratch,
+        (copies, aged): (&Scratch, &BTreeSet<String>),
         table: &str,
         (live, want): (&Definition, &Definition),
         sql: &[String],
@@ -124,15 +130,21 @@ impl Migrator {
             for statement in sql {
                 copies.execute(statement).await?;
             }
-            let made = self.definitions(copies.host(), &copies.name).await?;
+            let made = self.definitions(copies.host(), &copies.name, aged).await?;
             Ok::<bool, Error>(made.get(table).is_some_and(|made| made == want))
         };
         // What cannot be tried is not proven, and that is all there is to say.
         attempt.await.unwrap_or(false)
     }
 
-    /// Every table of a database that is not penstock's own, not ignored and not inside of another one.
-    async fn definitions(&self, host: &Host, database: &str) -> Result<Definitions, Error> {
+    /// Every table of a database that is not penstock's own, not ignored and not inside of another one; those that are
+    /// `aged` without their TTL, which `lifecycle drift` compares.
+    async fn definitions(
+        &self,
+        host: &Host,
+        database: &str,
+        aged: &BTreeSet<String>,
+    ) -> Result<Definitions, Error> {
         let sql = "SELECT name, create_table_query FROM system.tables WHERE database = {database:String} AND NOT is_temporary";
         let rows = host.client.query(sql, &[("database", json!(database))]).await?;
         let mut all = Definitions::new();
@@ -146,7 +158,9 @@ impl Migrator {
                 && !name.starts_with(".inner")
                 && !self.config.is_ignored(name)
             {
-                all.insert(name.to_owned(), Definition::parse(create, database));
+                let parse =
+                    if aged.contains(name) { Definition::parse_without_ttl } else { Definition::parse };
+                all.insert(name.to_owned(), parse(create, database));
             }
         }
         Ok(all)

@@ -38,7 +38,11 @@ pub struct Setup<'a> {
     pub faults: Faults,
     /// Where commands are written down, before its own table of the trail.
     pub places: Vec<Place>,
+    pub age_rules: AgeRules,
 }
+
+/// Reads which tables of the database have their TTL from rules of age in table files, so that it is no drift.
+pub type AgeRules = Arc<dyn Fn() -> Result<BTreeSet<String>, String> + Send + Sync>;
 
 /// How a run is limited.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +70,7 @@ pub struct Migrator {
     pub(super) trail: Trail,
     pub(super) actor: Actor,
     pub(super) values: Values,
+    pub(super) age_rules: AgeRules,
     faults: Faults,
     observer: Observer,
     stop: CancellationToken,
@@ -77,7 +82,7 @@ impl Migrator {
     /// # Errors
     /// A configuration that cannot work.
     pub fn new(setup: Setup<'_>) -> Result<Migrator, Error> {
-        let Setup { clickhouse, config, actor, values, faults, places } = setup;
+        let Setup { clickhouse, config, actor, values, faults, places, age_rules } = setup;
         let hosts = Host::all(clickhouse)?;
         let first = hosts.first().ok_or_else(|| Error::Answer("there is no endpoint".to_owned()))?;
         let keeping = Keeping::new(clickhouse, config)?;
@@ -91,6 +96,7 @@ impl Migrator {
             trail,
             actor,
             values,
+            age_rules,
             faults,
             observer: Arc::new(|_: &Event| {}),
             stop: CancellationToken::new(),

@@ -46,7 +46,7 @@ pub use error::Error;
 pub use estimate::Cost;
 pub use lock::Lease;
 pub use marks::{Mark, Marking};
-pub use migrator::{Migrator, Options, Setup, trail};
+pub use migrator::{AgeRules, Migrator, Options, Setup, trail};
 pub use run::{Event, Observer};
 pub use state::Standing;
 pub use values::Values;

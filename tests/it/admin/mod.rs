@@ -4,6 +4,7 @@
 
 mod access;
 mod console;
+mod due;
 mod fleet;
 mod health;
 mod jobs;

@@ -55,6 +55,7 @@ fn setup<'a>(clickhouse: &'a clickhouse::Config, config: &'a Config, actor: Acto
         values: Values::default(),
         faults: Faults::default(),
         places: Vec::new(),
+        age_rules: std::sync::Arc::new(|| Ok(BTreeSet::new())),
     }
 }
 
