@@ -12,6 +12,7 @@ pub mod group;
 pub mod leader;
 #[allow(unsafe_code, reason = "its head says why it is sound")]
 mod native;
+mod offsets;
 pub mod producer;
 pub mod scan;
 pub mod span;
