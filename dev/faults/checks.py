@@ -1,4 +1,4 @@
-"""What can be said of the faster clock without any server: that nothing of a rule is lost by it.
+"""What can be said without any server: that nothing of a rule is lost by the faster clock, and nothing left running.
 
 Each function is one check; its name is what it proves.
 """
@@ -6,10 +6,14 @@ Each function is one check; its name is what it proves.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import scale
 import yaml
-from chart import ADMIN_RULES, RULES, Failure
+from chart import ADMIN_RULES, RULES, Failure, bound
+from pod import wait_for
 
 FILES = (RULES, ADMIN_RULES)
 
@@ -70,7 +74,26 @@ def a_duration_that_is_not_divided_is_found() -> None:
     raise Failure("it was taken")
 
 
+def what_was_begun_ends_with_whoever_began_it() -> None:
+    """Even if that is killed and can end nothing."""
+    inner = bound("sh", "-c", "echo begun; exec sleep 60")
+    begin = f"one = subprocess.Popen({inner!r}, stdout=subprocess.PIPE); one.stdout.readline()"
+    outer = ["-c", f"import subprocess; {begin}; print(one.pid, flush=True); one.wait()"]
+    with subprocess.Popen([sys.executable, *outer], stdout=subprocess.PIPE, text=True) as process:
+        begun = Path("/proc") / process.stdout.readline().strip() / "stat"
+        process.kill()
+        wait_for("the end of what it began", lambda: _is_dead(begun), 10)
+
+
+def _is_dead(stat: Path) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 ALL = (
+    what_was_begun_ends_with_whoever_began_it,
     by_the_factor_1_the_rules_are_those_that_are_shipped,
     every_duration_of_a_rule_is_divided_and_nothing_else_changes,
     each_job_becomes_that_of_the_release,

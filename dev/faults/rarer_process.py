@@ -24,7 +24,7 @@ class LoopStuck(OfLine):
 
     def induce(self) -> None:
         process = str(self.release.processes["line"].pid)
-        command = [sys.executable, Path(__file__).parent / "freeze.py", process, "consumer-0"]
+        command = chart.bound(sys.executable, Path(__file__).parent / "freeze.py", process, "consumer-0")
         self.freezer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if self.freezer.stdout.readline() != "frozen\n":
             raise Failure("the thread was not stopped")
@@ -122,6 +122,10 @@ class NeverReady(OtherConfig):
         finally:
             if hasattr(self, "over"):
                 self.over.set()
+                # It may be starting another one.
+                while self.thread.is_alive():
+                    self.release.stop()
+                    self.thread.join(0.2)
                 self.release.stop()
 
 

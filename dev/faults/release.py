@@ -118,7 +118,7 @@ class Release:
 
     def spawn(self, part: str, *arguments: object) -> subprocess.Popen:
         with (self.folder / f"{part}.log").open("ab") as log:
-            self.processes[part] = subprocess.Popen(self.command(*arguments), stdout=log, stderr=log)
+            self.processes[part] = subprocess.Popen(chart.bound(*self.command(*arguments)), stdout=log, stderr=log)
         return self.processes[part]
 
     def start_line(self) -> None:

@@ -117,8 +117,10 @@ class Story:
             self.watch()
         finally:
             # Its target must be gone before its processes are: their end is no fault.
-            self.stage.watcher.remove(self.release)
-            self.release.stop()
+            try:
+                self.stage.watcher.remove(self.release)
+            finally:
+                self.release.stop()
 
     def prepare(self) -> None:
         try:

@@ -49,7 +49,7 @@ class Watcher:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [
+                chart.bound(
                     chart.tools() / "bin" / "prometheus",
                     f"--config.file={self.folder}/prometheus.yaml",
                     f"--storage.tsdb.path={self.folder}/data",
@@ -57,7 +57,7 @@ class Watcher:
                     "--web.enable-lifecycle",
                     # A query sees what was scraped last, and a series that is gone is gone as fast as the clock is.
                     f"--query.lookback-delta={scale.shorter('5m', self.factor)}",
-                ],
+                ),
                 stdout=log,
                 stderr=log,
             )

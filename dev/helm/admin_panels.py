@@ -127,6 +127,7 @@ SCHEDULES = (
         unit="short",
     ),
     lines("Who leads", ("max by (pod) (<admin_leader>)", "{{pod}}")),
+    Panel("table", "What is scheduled", (("max by (schedule, command, policy) (<admin_schedule_info>)", ""),)),
 )
 UPKEEP = (
     lines(
@@ -134,6 +135,15 @@ UPKEEP = (
         ('max by (standing) (<admin_migrations standing!="applied">)', "{{standing}}"),
         ("max(<admin_migrations_altered>)", "file altered"),
         note="partial, failed, in_doubt for long and nobody migrates: PenstockMigrationUnfinished.",
+    ),
+    lines(
+        "Time that migrations took, mean",
+        (
+            "sum by (direction) (increase(<admin_migration_duration_seconds_sum>[1d]))"
+            " / sum by (direction) (increase(<admin_migration_duration_seconds_count>[1d]))",
+            "{{direction}}",
+        ),
+        note="Those of this process; what the command line or the chart's job ran is in the journal.",
     ),
     lines(
         "Definitions that differ",
@@ -197,7 +207,9 @@ ACCESS = (
         "What is asked for most",
         ((f"topk(20, sum by (action, status) (rate(<admin_requests_total>{RATE})))", ""),),
     ),
+    lines("Requests that another one answered", rate("admin_query_coalesced_total", "action")),
     lines("Tokens that were taken back", ("max(<admin_revoked_tokens>)", "tokens")),
+    lines("Age of the newest key", ("max by (purpose) (<admin_key_age_seconds>)", "{{purpose}}")),
     lines("Checks that are not ok", ('max by (check, state) (<admin_health state!="ok">) > 0', "{{check}} {{state}}")),
     lines(
         "Told to the webhook",

@@ -46,6 +46,11 @@ def run(*command: object, text: str | None = None) -> subprocess.CompletedProces
     return subprocess.run(arguments, input=text, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
+def bound(*command: object) -> list[str]:
+    """The command, killed by the kernel when the thread that begins it ends, however that comes to its end."""
+    return ["setpriv", "--pdeathsig", "KILL", *(str(part) for part in command)]
+
+
 def must(*command: object, text: str | None = None) -> str:
     done = run(*command, text=text)
     if done.returncode != 0:

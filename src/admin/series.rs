@@ -4,8 +4,9 @@
 
 use super::audit::Phase;
 use super::backup;
-use super::http::{REFUSALS, actions};
+use super::http::{REFUSALS, actions, shared_actions};
 use super::jobs::State;
+use super::migrate::Direction;
 use super::schedule;
 use crate::telemetry::metrics::METRICS;
 
@@ -25,6 +26,12 @@ pub fn create(schedules: &[schedule::Config], backups: &backup::Config) {
             METRICS.admin.jobs.with_label_values(&[action, end.name()]);
         }
     }
+    for action in shared_actions() {
+        METRICS.admin.coalesced.with_label_values(&[action]);
+    }
+    for direction in [Direction::Up, Direction::Down] {
+        METRICS.admin.migration_duration.with_label_values(&[direction.name()]);
+    }
     for reason in REFUSALS {
         METRICS.admin.auth_failures.with_label_values(&[reason]);
     }
@@ -35,6 +42,8 @@ pub fn create(schedules: &[schedule::Config], backups: &backup::Config) {
         METRICS.fleet.webhooks.with_label_values(&[outcome]);
     }
     for schedule in schedules {
+        let (command, policy) = schedule::commands::told(&schedule.what);
+        METRICS.fleet.schedule_info.with_label_values(&[&*schedule.name, command, &policy]).set(1);
         METRICS.fleet.schedule_missed.with_label_values(&[schedule.name.as_str()]);
         for end in ENDS {
             METRICS.fleet.schedule_runs.with_label_values(&[schedule.name.as_str(), end.name()]);

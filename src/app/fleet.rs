@@ -124,7 +124,8 @@ pub(super) fn upkeep(
     candidate: Option<Arc<Candidate>>,
 ) -> Upkeep {
     let files = super::desk::place_of_files(config);
-    Upkeep::new(upkeep::Setup { config: &config.admin.health, desk, files, migrator, candidate })
+    let ring = config.crypt.keyring_file.clone();
+    Upkeep::new(upkeep::Setup { config: &config.admin.health, desk, files, migrator, ring, candidate })
 }
 
 /// Dead letters, of the topics that the table files name when they are asked for.

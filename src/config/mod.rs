@@ -6,6 +6,7 @@
 mod admin_side;
 mod dump;
 mod faults;
+mod kafka_side;
 mod load;
 mod reference;
 mod shape;

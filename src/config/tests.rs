@@ -164,7 +164,7 @@ dead_letter: {topic: '{topic}'}
 
 #[test]
 fn faults_between_fields() {
-    let cases: [(&str, &[&str]); 17] = [
+    let cases: [(&str, &[&str]); 20] = [
         ("kafka.brokers", &["kafka.brokers=[]"]),
         ("kafka.brokers[0]", &["kafka.brokers=kafka://a:9092"]),
         ("clickhouse.endpoints", &["clickhouse.endpoints="]),
@@ -172,6 +172,12 @@ fn faults_between_fields() {
         ("memory.budget", &["memory.budget=100MiB", "decode.record_bytes_max=1MiB"]),
         ("shutdown.drain", &["shutdown.drain=0s"]),
         ("kafka.session_timeout", &["kafka.session_timeout=1s"]),
+        ("kafka.prefetch", &["kafka.prefetch=1MiB"]),
+        ("kafka.fetch_bytes_max", &["kafka.fetch_bytes_max=999999"]),
+        (
+            "kafka.fetch_bytes_max",
+            &["kafka.fetch_bytes_max=1GiB", "kafka.prefetch=8GiB", "memory.budget=9GiB"],
+        ),
         ("clickhouse.tls", &["clickhouse.tls.ca_file=Cargo.toml"]),
         ("kafka.security.ca_file", &["kafka.security.ca_file=/no/such", "kafka.security.protocol=ssl"]),
         ("kafka.security.protocol", &["kafka.security.username=u"]),
@@ -189,6 +195,9 @@ fn faults_between_fields() {
         assert_eq!(paths, [path], "{found:#?}");
         assert!(!found[0].hint.is_empty());
     }
+    let records = faults("kafka: {client: {message.max.bytes: \"20000000\"}}", &[], &[]);
+    let paths: Vec<_> = records.iter().map(|fault| fault.path.as_str()).collect();
+    assert_eq!(paths, ["kafka.fetch_bytes_max", "kafka.prefetch"], "{records:#?}");
     let config = Config::default();
     assert!(check_sources(&config, ["a", "b"]).is_empty());
     assert_eq!(check_sources(&config, ["a", "a.dead"])[0].path, "dead_letter.topic");

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{Config, Fault, admin_side, text};
+use super::{Config, Fault, admin_side, kafka_side, text};
 use crate::clickhouse::address;
 use crate::clickhouse::config as clickhouse;
 use crate::dead_letter::config::TOPIC_PLACEHOLDER;
@@ -14,17 +14,13 @@ use crate::telemetry::config::Traces;
 use crate::telemetry::logs;
 use crate::units::{ByteSize, Span};
 
-/// What brokers accept without settings of their own.
-const SESSION_MIN: Span = Span::secs(6);
-const SESSION_MAX: Span = Span::secs(1800);
 /// Each time every audited table is asked a question.
 const AUDIT_INTERVAL_MIN: Span = Span::secs(1);
 const TOPIC_CHARS_MAX: usize = 249;
 
 pub fn check(config: &Config) -> Vec<Fault> {
     let mut found = Vec::new();
-    kafka_group(config, &mut found);
-    kafka_security(&config.kafka.security, &mut found);
+    kafka_side::check(&config.kafka, &mut found);
     clickhouse_servers(&config.clickhouse, &mut found);
     memory(config, &mut found);
     nothing_is_zero(config, &mut found);
@@ -105,73 +101,6 @@ pub(super) fn is_host_port(address: &str) -> bool {
     })
 }
 
-fn kafka_group(config: &Config, found: &mut Vec<Fault>) {
-    let kafka = &config.kafka;
-    if kafka.brokers.is_empty() {
-        let hint = "name at least one, such as localhost:9092";
-        found.push(Fault::new("kafka.brokers", "there is no broker", hint));
-    }
-    for (index, broker) in kafka.brokers.iter().enumerate() {
-        let address = broker.rsplit_once("://").map_or(broker.as_str(), |(_, address)| address);
-        if !is_host_port(broker) {
-            let hint = match is_host_port(address) && address != broker && !address.contains('@') {
-                true => format!("leave the scheme out: {address}"),
-                false => "write host:port, such as localhost:9092".to_owned(),
-            };
-            found.push(Fault::new(format!("kafka.brokers[{index}]"), "is not an address", hint));
-        }
-    }
-    if kafka.group.trim().is_empty() {
-        let hint = "name the consumer group; processes with the same name share the work";
-        found.push(Fault::new("kafka.group", "is empty", hint));
-    }
-    if kafka.session_timeout < SESSION_MIN || kafka.session_timeout > SESSION_MAX {
-        let message = format!("{} is out of range", kafka.session_timeout);
-        let hint = format!("brokers accept {SESSION_MIN} to {SESSION_MAX}");
-        found.push(Fault::new("kafka.session_timeout", message, hint));
-    }
-}
-
-fn kafka_security(security: &kafka::Security, found: &mut Vec<Fault>) {
-    let protocol = security.protocol;
-    let at = |key: &str| format!("kafka.security.{key}");
-    if security.password.is_some() && security.password_file.is_some() {
-        found.push(both_passwords("kafka.security"));
-    }
-    let has_password = security.password.is_some() || security.password_file.is_some();
-    if protocol.is_sasl() && security.mechanism.has_password() {
-        if security.username.is_none() {
-            found.push(Fault::new(
-                at("username"),
-                "is missing for this mechanism",
-                "set the user to log in as",
-            ));
-        }
-        if !has_password {
-            let hint = "set kafka.security.password_file, or the password in the environment";
-            found.push(Fault::new(at("password"), "is missing for this mechanism", hint));
-        }
-    }
-    if !protocol.is_sasl() && (has_password || security.username.is_some()) {
-        let hint = "set it to sasl_ssl, or remove username and password";
-        found.push(Fault::new(
-            at("protocol"),
-            "this protocol does not log in, so the user is not used",
-            hint,
-        ));
-    }
-    let has_files = security.ca_file.is_some() || security.cert_file.is_some() || security.key_file.is_some();
-    if !protocol.is_tls() && has_files {
-        let hint = "set it to ssl or sasl_ssl, or remove the certificate files";
-        found.push(Fault::new(
-            at("protocol"),
-            "this protocol does not encrypt, so certificates are not used",
-            hint,
-        ));
-    }
-    pair_of_files("kafka.security", &security.cert_file, &security.key_file, found);
-}
-
 fn clickhouse_servers(clickhouse: &clickhouse::Config, found: &mut Vec<Fault>) {
     if clickhouse.endpoints.is_empty() {
         let hint = "name at least one, such as http://localhost:8123";
@@ -220,7 +149,7 @@ fn clickhouse_servers(clickhouse: &clickhouse::Config, found: &mut Vec<Fault>) {
     }
 }
 
-fn both_passwords(section: &str) -> Fault {
+pub(super) fn both_passwords(section: &str) -> Fault {
     let hint = "keep password_file, and remove the password (it may come from the environment)";
     Fault::new(format!("{section}.password"), "password and password_file are both set", hint)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use super::config::{Config, Mechanism, Protocol, Security, Start};
+use super::config::{Config, Mechanism, Protocol, RECEIVE_BYTES_MAX, Security, Start};
 
 /// A dead letter may be as large as a record: what may be published is bounded by the broker alone.
 const MESSAGE_BYTES_MAX: &str = "1000000000";
@@ -26,7 +26,7 @@ struct Ahead {
 
 impl Ahead {
     fn of(config: &Config) -> Ahead {
-        let answer_bytes = config.fetch_bytes_max.0.min(config.prefetch.0 / 4).max(1);
+        let answer_bytes = config.answer_bytes().max(1);
         let half = (config.prefetch.0 - answer_bytes.min(config.prefetch.0)) / 2;
         Ahead { answer_bytes, bytes: half, messages: (half / MESSAGE_OVERHEAD_BYTES).clamp(1, 10_000_000) }
     }
@@ -56,7 +56,7 @@ pub fn consumer(config: &Config, member: usize) -> ClientConfig {
         .set("fetch.max.bytes", ahead.answer_bytes.to_string())
         // A record that is larger than the answer's limit is delivered all the same, alone.
         .set("max.partition.fetch.bytes", ahead.answer_bytes.to_string())
-        .set("receive.message.max.bytes", MESSAGE_BYTES_MAX)
+        .set("receive.message.max.bytes", RECEIVE_BYTES_MAX.to_string())
         .set("queued.max.messages.kbytes", (ahead.bytes / 1024).clamp(1, 2_097_151).to_string())
         // Over all partitions, as the bytes are: each of them feeds the one queue of the consumer.
         .set("queued.min.messages", ahead.messages.to_string())
@@ -185,4 +185,37 @@ fn overrides(client: &mut ClientConfig, config: &Config) {
 
 fn millis(span: Duration) -> String {
     span.as_millis().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::BaseConsumer;
+
+    use super::*;
+    use crate::units::ByteSize;
+
+    /// Nothing listens there, and nothing has to for the settings to be judged.
+    fn is_taken(fetch_bytes_max: u64, prefetch: u64, message_bytes: Option<u64>) -> bool {
+        let client = message_bytes.map(|bytes| ("message.max.bytes".to_owned(), bytes.to_string()));
+        let config = Config {
+            brokers: vec!["127.0.0.1:1".to_owned()],
+            fetch_bytes_max: ByteSize(fetch_bytes_max),
+            prefetch: ByteSize(prefetch),
+            client: client.into_iter().collect(),
+            ..Config::default()
+        };
+        let made: Result<BaseConsumer, _> = consumer(&config, 0).create();
+        let (least, most) = config.answer_bounds();
+        assert_eq!(made.is_ok(), (least..=most).contains(&config.answer_bytes()), "{config:?}");
+        made.is_ok()
+    }
+
+    #[test]
+    fn the_bounds_of_an_answer_are_those_of_the_client() {
+        let much = 1 << 33;
+        assert!(is_taken(much, 4_000_000, None) && !is_taken(much, 3_999_999, None));
+        assert!(is_taken(1_000_000, much, None) && !is_taken(999_999, much, None));
+        assert!(is_taken(999_999_488, much, None) && !is_taken(999_999_489, much, None));
+        assert!(is_taken(2000, much, Some(2000)) && !is_taken(1999, much, Some(2000)));
+    }
 }

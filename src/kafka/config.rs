@@ -46,6 +46,27 @@ pub struct Config {
     pub client: BTreeMap<String, String>,
 }
 
+/// Of what is fetched ahead one answer is a quarter at most.
+pub const PREFETCH_PER_ANSWER: u64 = 4;
+/// What librdkafka takes for the largest record of a consumer, unless `kafka.client` says otherwise; it takes no limit of
+/// answers below it.
+const MESSAGE_BYTES: u64 = 1_000_000;
+/// It wants 512 bytes beside an answer in what it receives.
+pub const RECEIVE_BYTES_MAX: u64 = 1_000_000_000;
+
+impl Config {
+    /// Largest answer to one fetch request.
+    pub fn answer_bytes(&self) -> u64 {
+        self.fetch_bytes_max.0.min(self.prefetch.0 / PREFETCH_PER_ANSWER)
+    }
+
+    /// The least and the most that it may be.
+    pub fn answer_bounds(&self) -> (u64, u64) {
+        let given = self.client.get("message.max.bytes").and_then(|text| text.parse().ok());
+        (given.unwrap_or(MESSAGE_BYTES), RECEIVE_BYTES_MAX - 512)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {

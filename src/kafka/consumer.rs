@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::context::{Context, Notice, acknowledge, count_error};
 use super::native::{self, Batch, Queue};
-use super::{Config, Error, Standing, client};
+use super::offsets::{list_of, operation};
+use super::{Config, Error, Standing, client, offsets};
 use crate::record::{Header, Offset, OwnedRecord, Partition, Record, TopicPartition};
 
 /// What one call of [`Consumer::poll`] brought.
@@ -98,7 +99,7 @@ impl Committer {
         partitions: &[TopicPartition],
         timeout: Duration,
     ) -> Result<Vec<(TopicPartition, Option<Offset>, String)>, Error> {
-        committed(&self.0, partitions, timeout)
+        offsets::committed(&self.0, partitions, timeout)
     }
 
     /// What the group has committed of each of these partitions, and where each ends. Blocks.
@@ -106,13 +107,9 @@ impl Committer {
     /// # Errors
     /// Also when a single partition could not be asked for.
     pub fn standing(&self, sources: &[TopicPartition], timeout: Duration) -> Result<Vec<Standing>, Error> {
-        let failed = || operation("asking for the end of a partition");
-        let one = |(source, committed, _): (TopicPartition, Option<Offset>, String)| {
-            let ends =
-                self.0.fetch_watermarks(&source.topic, source.partition.0, timeout).map_err(failed())?;
-            Ok((committed, Offset(ends.1)))
-        };
-        self.committed(sources, timeout)?.into_iter().map(one).collect()
+        let committed = self.committed(sources, timeout)?;
+        let ends = offsets::ends(&self.0, sources, timeout)?;
+        Ok(committed.into_iter().zip(ends).map(|((_, committed, _), end)| (committed, end)).collect())
     }
 
     fn refuse_if_lost(&self) -> Result<(), Error> {
@@ -133,41 +130,6 @@ impl Committer {
             }
         }
         Ok(())
-    }
-}
-
-/// In the order of `partitions`.
-pub(super) fn committed<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    partitions: &[TopicPartition],
-    timeout: Duration,
-) -> Result<Vec<(TopicPartition, Option<Offset>, String)>, Error> {
-    let failed = || operation("reading committed offsets");
-    let answer = consumer.committed_offsets(list_of(partitions), timeout).map_err(failed())?;
-    let mut all = Vec::with_capacity(partitions.len());
-    for source in partitions {
-        let element = answered(&answer, &source.topic, source.partition).map_err(failed())?;
-        all.push((source.clone(), offset_of(&element), element.metadata().to_owned()));
-    }
-    Ok(all)
-}
-
-/// What was answered of a partition, unless that is an error of its own.
-pub(super) fn answered<'a>(
-    answer: &'a TopicPartitionList,
-    topic: &str,
-    partition: Partition,
-) -> Result<TopicPartitionListElem<'a>, KafkaError> {
-    let missing = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
-    let element = answer.find_partition(topic, partition.0).ok_or(missing)?;
-    element.error()?;
-    Ok(element)
-}
-
-pub(super) fn offset_of(element: &TopicPartitionListElem<'_>) -> Option<Offset> {
-    match element.offset() {
-        KafkaOffset::Offset(offset) if 0 <= offset => Some(Offset(offset)),
-        _ => None,
     }
 }
 
@@ -358,18 +320,6 @@ impl Drop for Consumer {
 fn refuse_replaced(context: &Context) -> Result<(), Error> {
     let replaced = context.replaced.get();
     replaced.map_or(Ok(()), |topic| Err(Error::TopicReplaced { topic: topic.clone() }))
-}
-
-fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for p in partitions {
-        list.add_partition(&p.topic, p.partition.0);
-    }
-    list
-}
-
-fn operation(operation: &'static str) -> impl Fn(KafkaError) -> Error {
-    move |source| Error::Operation { operation, source }
 }
 
 /// Passing trouble is counted and logged, since librdkafka goes on by itself; the rest ends the member.

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::admin::unreachable_brokers;
-use super::{Config, Error, client, consumer};
+use super::{Config, Error, client, offsets};
 use crate::record::{Offset, OffsetRange, Partition, TopicPartition};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ impl Outsider {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<Vec<(TopicPartition, Option<Offset>, String)>, Error> {
-        consumer::committed(&self.client, partitions, ANSWER_TIMEOUT)
+        offsets::committed(&self.client, partitions, ANSWER_TIMEOUT)
     }
 
     /// Commits offsets without texts.

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use super::context::count_error;
-use super::{Config, Error, admin, client, consumer};
+use super::{Config, Error, admin, client, consumer, offsets};
 use crate::record::{Partition, TopicPartition};
 use crate::telemetry::metrics::METRICS;
 
@@ -273,7 +273,7 @@ impl Election {
     /// Reads what was claimed; whoever led before can claim no more, since the generation is another one.
     fn begin_term(&mut self, member: &BaseConsumer<Context>) -> bool {
         let place = TopicPartition { topic: self.config.group.as_str().into(), partition: Partition(0) };
-        match consumer::committed(member, &[place], ANSWER_TIMEOUT) {
+        match offsets::committed(member, &[place], ANSWER_TIMEOUT) {
             Ok(found) => {
                 self.term += 1;
                 let claims = found.into_iter().next().map(|(.., text)| text).unwrap_or_default();

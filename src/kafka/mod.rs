@@ -12,6 +12,7 @@ pub mod group;
 pub mod leader;
 #[allow(unsafe_code, reason = "its head says why it is sound")]
 mod native;
+mod offsets;
 pub mod producer;
 pub mod scan;
 pub mod span;
@@ -28,7 +29,7 @@ pub type Standing = (Option<crate::record::Offset>, crate::record::Offset);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "kafka client could not be created: {0}\nhint: check kafka.security and kafka.client in the configuration"
+        "kafka client could not be created: {0}\nhint: names with ssl and sasl come from kafka.security, others from kafka.client or the setting of kafka that they sound like"
     )]
     Create(#[source] rdkafka::error::KafkaError),
     #[error(

@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::admin::{METADATA_TIMEOUT, unreachable_brokers};
-use super::consumer::{answered, offset_of};
+use super::offsets::{answered, offset_of};
 use super::{Config, Error, client};
 use crate::record::{Offset, Partition};
 

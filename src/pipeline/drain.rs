@@ -153,7 +153,7 @@ impl Worker {
         let mut all = Vec::new();
         for owned in self.line.partitions.iter_mut() {
             owned.closing = true;
-            owned.paused = true;
+            owned.paused.get_or_insert(now);
             all.push(owned.source.clone());
         }
         self.consumer.pause(&all)?;

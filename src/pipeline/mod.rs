@@ -30,6 +30,7 @@ mod seal;
 mod search;
 mod series;
 mod stages;
+mod standing;
 mod start;
 mod target;
 mod topics;

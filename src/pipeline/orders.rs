@@ -12,9 +12,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::Error;
 use super::seal::Batch;
-use super::worker::{Answer, Worker};
-use crate::batch::{Slot, Trigger};
-use crate::kafka;
+use super::worker::Worker;
+use crate::batch::Trigger;
 use crate::record::TopicPartition;
 use crate::telemetry::health::Status;
 
@@ -24,12 +23,6 @@ const CLOSINGS_MAX: usize = 16;
 const ENDED_MAX: usize = 256;
 /// A member turns many times a second.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
-
-/// Nothing is fetched of what is held, so brokers are asked where it ends, for lag and its alerts.
-const STANDING_EVERY: Duration = Duration::from_secs(2);
-const STANDING_MAX: Duration = Duration::from_secs(5);
-/// Partitions that are asked for at a time.
-const STANDING_PARTITIONS_MAX: usize = 1000;
 
 /// Why a topic is not read, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,9 +93,6 @@ pub struct Heard {
     /// Topics that health was told of.
     told: BTreeSet<String>,
     any_held: bool,
-    /// When the brokers were asked last, and whether they have answered.
-    asked_at: Option<Instant>,
-    is_asking: bool,
 }
 
 impl Default for Orders {
@@ -125,7 +115,7 @@ impl Orders {
 
     pub fn subscribe(&self) -> Heard {
         let (holds, closings) = (self.holds.subscribe(), self.closings.subscribe());
-        Heard { holds, closings, told: BTreeSet::new(), any_held: false, asked_at: None, is_asking: false }
+        Heard { holds, closings, told: BTreeSet::new(), any_held: false }
     }
 
     fn check(&self, topic: &str) -> Result<(), Refused> {
@@ -237,9 +227,6 @@ impl Worker {
             }
             self.orders.any_held = any_held;
         }
-        if self.orders.any_held {
-            self.ask_where_held_end(now);
-        }
         Ok(())
     }
 
@@ -249,7 +236,7 @@ impl Worker {
         let mut held = Vec::new();
         for source in assigned.iter().filter(|source| is_held(&holds, &source.topic, now)) {
             if let Some(owned) = self.line.partitions.by_source(source).filter(|owned| !owned.closing) {
-                (owned.is_held, owned.paused) = (true, true);
+                (owned.is_held, owned.paused) = (true, Some(now));
                 self.orders.any_held = true;
                 held.push(source.clone());
             }
@@ -258,38 +245,6 @@ impl Worker {
             self.consumer.pause(&held)?;
         }
         Ok(())
-    }
-
-    fn ask_where_held_end(&mut self, now: Instant) {
-        let is_due =
-            self.orders.asked_at.is_none_or(|at| STANDING_EVERY <= now.saturating_duration_since(at));
-        if !is_due || self.orders.is_asking {
-            return;
-        }
-        (self.orders.asked_at, self.orders.is_asking) = (Some(now), true);
-        let held = self.line.partitions.slots().filter(|(_, owned)| owned.is_held && !owned.closing);
-        let held = held.take(STANDING_PARTITIONS_MAX).map(|(slot, owned)| (slot, owned.source.clone()));
-        let (slots, sources): (Vec<Slot>, Vec<TopicPartition>) = held.unzip();
-        let (committer, answer_to) = (self.consumer.committer(), self.answer_to.clone());
-        self.runtime.spawn_blocking(move || {
-            let found = committer.standing(&sources, STANDING_MAX).unwrap_or_else(|error| {
-                tracing::debug!(%error, "where paused partitions end is not known");
-                Vec::new()
-            });
-            // Without a receiver the worker has ended.
-            let _ = answer_to.blocking_send(Answer::Standing(slots.into_iter().zip(found).collect()));
-        });
-    }
-
-    /// Takes over what the brokers said of partitions that are held back.
-    pub(super) fn held_stand(&mut self, all: Vec<(Slot, kafka::Standing)>) {
-        self.orders.is_asking = false;
-        let now_ms = self.flusher.faults.unix_ms();
-        for (slot, (committed, end)) in all {
-            if let Some(owned) = self.line.partitions.get_mut(slot).filter(|owned| owned.is_held) {
-                owned.stands(committed, end, now_ms);
-            }
-        }
     }
 
     /// How many batches were closed.

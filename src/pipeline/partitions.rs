@@ -32,7 +32,10 @@ pub struct Owned {
     pub committed: Option<Offset>,
     /// The group wants it back: nothing more is taken in.
     pub closing: bool,
-    pub paused: bool,
+    /// Since when it is paused.
+    pub paused: Option<Instant>,
+    /// When the brokers last told where it ends, since it is paused.
+    pub told_at: Option<Instant>,
     /// Too many of its topic's records are refused.
     pub is_capped: bool,
     /// An operator holds its topic back.
@@ -43,10 +46,10 @@ pub struct Owned {
     pub last_ms: Option<i64>,
     /// First offset that was taken in.
     pub first: Option<Offset>,
-    /// Where the group stood, of one that is held back.
+    /// Where the group stood, of one that is paused.
     pub found: Option<Offset>,
     pub end: Option<Offset>,
-    /// Since when there is something to read, of one that is held back; milliseconds since 1970.
+    /// Since when there is something to read, of one that is paused; milliseconds since 1970.
     pub waiting_since_ms: Option<i64>,
     pub caught_up: bool,
     /// Looks at the statistics in a row that found everything read, without a record in between.
@@ -104,7 +107,7 @@ impl Owned {
         self.plan.as_ref().map_or(Admission::Take, |planning| planning.admit(offset))
     }
 
-    /// What the brokers say of it while it is held back: nothing is fetched then that would tell.
+    /// What the brokers say of it while it is paused: nothing is fetched then that would tell.
     pub fn stands(&mut self, committed: Option<Offset>, end: Offset, now_ms: i64) {
         (self.found, self.end) = (committed, Some(end));
         let Some(durable) = self.durable() else { return };
@@ -116,6 +119,11 @@ impl Owned {
             self.waiting_since_ms = None;
         }
         self.caught_up = !is_behind;
+    }
+
+    /// It is not paused any more: from now on fetching tells where it ends.
+    pub fn fetch_again(&mut self) {
+        (self.paused, self.told_at) = (None, None);
     }
 
     /// Up to where all is settled, as far as that is known.
@@ -205,7 +213,8 @@ impl Partitions {
             tally: Tally::default(),
             committed: None,
             closing: false,
-            paused: false,
+            paused: None,
+            told_at: None,
             is_capped: false,
             is_held: false,
             judged: Judged::default(),
@@ -295,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_back_is_behind_since_the_first_record_that_it_does_not_read() {
+    fn what_is_paused_is_behind_since_the_first_record_that_it_does_not_read() {
         let source = TopicPartition { topic: "t".into(), partition: Partition(0) };
         let mut all = Partitions::default();
         let slot = all.add(source, 0, Instant::now());

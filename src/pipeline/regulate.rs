@@ -115,7 +115,7 @@ impl Worker {
             }
         }
         self.regulator.exempt = if full { self.line.stuck() } else { None };
-        self.resume_unblocked()?;
+        self.resume_unblocked(now)?;
         if !self.has_blocked_unpaused() {
             self.regulator.held_since = None;
             return Ok(());
@@ -124,7 +124,7 @@ impl Worker {
         if now.saturating_duration_since(since) < HOLD_MAX && self.revocation.is_none() {
             return self.hold(now);
         }
-        self.pause_blocked()
+        self.pause_blocked(now)
     }
 
     /// Waits for the next answer instead of polling.
@@ -144,13 +144,13 @@ impl Worker {
     fn has_blocked_unpaused(&self) -> bool {
         let mut slots = self.line.partitions.slots();
         slots.any(|(slot, o)| {
-            !o.paused && !o.closing && (o.has_to_wait() || self.regulator.stops(slot, o.lane))
+            o.paused.is_none() && !o.closing && (o.has_to_wait() || self.regulator.stops(slot, o.lane))
         })
     }
 
-    fn pause_blocked(&mut self) -> Result<(), Error> {
+    fn pause_blocked(&mut self, now: Instant) -> Result<(), Error> {
         self.regulator.held_since = None;
-        let all = self.switch(true);
+        let all = self.switch(true, now);
         if !all.is_empty() {
             tracing::info!(partitions = all.len(), "reading paused");
             self.consumer.pause(&all)?;
@@ -158,8 +158,8 @@ impl Worker {
         Ok(())
     }
 
-    fn resume_unblocked(&mut self) -> Result<(), Error> {
-        let all = self.switch(false);
+    fn resume_unblocked(&mut self, now: Instant) -> Result<(), Error> {
+        let all = self.switch(false, now);
         if !all.is_empty() {
             tracing::info!(partitions = all.len(), "reading resumed");
             self.consumer.resume(&all)?;
@@ -168,12 +168,16 @@ impl Worker {
     }
 
     /// Marks the partitions whose pause has to change, and gives them.
-    fn switch(&mut self, pause: bool) -> Vec<TopicPartition> {
+    fn switch(&mut self, pause: bool, now: Instant) -> Vec<TopicPartition> {
         let mut all = Vec::new();
         for (slot, owned) in self.line.partitions.slots_mut() {
             let wanted = owned.has_to_wait() || self.regulator.stops(slot, owned.lane);
-            if !owned.closing && wanted == pause && owned.paused != pause {
-                owned.paused = pause;
+            if !owned.closing && wanted == pause && owned.paused.is_some() != pause {
+                if pause {
+                    owned.paused = Some(now)
+                } else {
+                    owned.fetch_again()
+                }
                 all.push(owned.source.clone());
             }
         }

@@ -80,7 +80,7 @@ impl Held {
     fn count(&mut self, owned: &Owned) {
         self.assigned += 1;
         let [backpressure, ceiling, operator] = &mut self.paused;
-        match (owned.paused, owned.is_capped, owned.is_held) {
+        match (owned.paused.is_some(), owned.is_capped, owned.is_held) {
             (false, ..) => {}
             (_, true, _) => *ceiling += 1,
             (_, _, true) => *operator += 1,
@@ -290,7 +290,7 @@ impl Worker {
             return;
         }
         let owned = self.line.partitions.iter().count();
-        let paused = self.line.partitions.iter().filter(|o| o.paused).count();
+        let paused = self.line.partitions.iter().filter(|o| o.paused.is_some()).count();
         let state = if 0 < owned && owned == paused { State::Paused } else { State::Running };
         let sentence = format!("consumer {member} reads {owned} partitions, {paused} of them paused");
         self.reporter.health.set_state(state, sentence);

@@ -26,6 +26,7 @@ use super::pressure::{Valve, Watch, Watched};
 use super::regulate::Regulator;
 use super::report::{Reporter, Snapshot};
 use super::stages::Stages;
+use super::standing::Asked;
 use super::target::target;
 use super::update::{Control, Update};
 use super::worker::{Settings, Worker};
@@ -263,6 +264,7 @@ impl Pipeline {
             shutdown,
             updates: self.control.subscribe(),
             orders: self.control.orders().subscribe(),
+            asked: Asked::default(),
             erased: self.subscribe_to_erased(),
             stages: Stages::new(now),
             reporter: Reporter::new(parts.health.clone(), member, now),

@@ -23,6 +23,7 @@ use super::regulate::Regulator;
 use super::report::{Reporter, report_written};
 use super::search::Outcome;
 use super::stages::Stages;
+use super::standing::Asked;
 use super::update::Updates;
 use super::{Error, Line};
 use crate::batch::{Slot, Trigger};
@@ -59,6 +60,7 @@ pub struct Worker {
     pub stages: Stages,
     pub updates: Updates,
     pub orders: Heard,
+    pub asked: Asked,
     /// Who was erased, as it was read last.
     pub erased: watch::Receiver<Arc<Erased>>,
     pub commits: Commits,
@@ -98,7 +100,7 @@ pub enum Answer {
     Committed(Result<(), kafka::Error>),
     /// What the last owners of partitions committed.
     Found(Takeover, Found),
-    /// What the brokers say of partitions that are held back: committed, and end.
+    /// What the brokers say of partitions that are paused: committed, and end.
     Standing(Vec<(Slot, kafka::Standing)>),
     /// Whether a range that a former owner planned holds no record any more.
     Gone(Slot, OffsetRange, Result<bool, kafka::Error>),
@@ -121,6 +123,7 @@ impl Worker {
             }
             self.line.seal_aged(now)?;
             self.heed(now)?;
+            self.ask_where_paused_end(now);
             self.hand_out_letters();
             self.send_batches(now);
             self.regulate(now)?;
@@ -230,7 +233,7 @@ impl Worker {
             let Some(slot) = self.line.partitions.slot_of(&one.source) else { continue };
             let Some(owned) = self.line.partitions.get_mut(slot) else { continue };
             // What the statistics say of it is of before, since nothing is fetched.
-            if owned.is_held {
+            if owned.is_held || owned.told_at.is_some() {
                 continue;
             }
             owned.end = Some(one.end);
@@ -253,7 +256,7 @@ impl Worker {
     pub fn settle(&mut self, answer: Answer, now: Instant) -> Result<(), Error> {
         match answer {
             Answer::Found(takeover, found) => return self.take_over(takeover, found, now),
-            Answer::Standing(all) => self.held_stand(all),
+            Answer::Standing(all) => self.paused_stand(all, now),
             Answer::Gone(slot, range, gone) => return self.cut_what_is_gone(slot, range, gone, now),
             Answer::Committed(result) => self.commits.answered(result, &mut self.line.partitions)?,
             Answer::Buried { slot, ticket } => {

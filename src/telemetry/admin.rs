@@ -8,6 +8,8 @@ use super::catalogue::Builder;
 
 /// Up to the time-out of a request. Coarse, since there is a set for each route.
 const SECONDS: [f64; 6] = [0.01, 0.05, 0.2, 1.0, 5.0, 30.0];
+/// From a statement that only changes metadata to mutations of a day.
+const MIGRATION_SECONDS: [f64; 9] = [0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 14_400.0, 86_400.0];
 
 pub struct Admin {
     pub requests: IntCounterVec,
@@ -19,6 +21,9 @@ pub struct Admin {
     pub chain_ok: IntGaugeVec,
     pub chain_verified: IntGaugeVec,
     pub certificate_end: IntGaugeVec,
+    pub coalesced: IntCounterVec,
+    pub migration_duration: HistogramVec,
+    pub key_age: IntGaugeVec,
 }
 
 impl Admin {
@@ -70,6 +75,22 @@ impl Admin {
                 "admin_cert_not_after_timestamp_seconds",
                 "When a certificate that this process shows ends, in seconds since 1970, by its setting",
                 &["name"],
+            ),
+            coalesced: b.counter(
+                "admin_query_coalesced_total",
+                "Requests that waited for what another one of the same was finding, and got that",
+                &["action"],
+            ),
+            migration_duration: b.histogram(
+                "admin_migration_duration_seconds",
+                "Time from the first statement of a migration's file to its last, of those that this process ran to their end",
+                &["direction"],
+                &MIGRATION_SECONDS,
+            ),
+            key_age: b.gauge(
+                "admin_key_age_seconds",
+                "Age of the key that new things are made with, by what it is for: data (of the key ring); other keys have no date",
+                &["purpose"],
             ),
         }
     }

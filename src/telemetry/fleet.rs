@@ -8,6 +8,7 @@ use super::catalogue::{Builder, opts};
 
 pub struct Fleet {
     pub leader: IntGauge,
+    pub schedule_info: IntGaugeVec,
     pub schedule_runs: IntCounterVec,
     pub schedule_missed: IntCounterVec,
     /// One of ok, degraded, failing is 1 for each check.
@@ -32,6 +33,11 @@ impl Fleet {
     pub(super) fn new(b: &Builder) -> Fleet {
         Fleet {
             leader: b.add(IntGauge::with_opts(opts("admin_leader", "1 if this admin process leads"))),
+            schedule_info: b.gauge(
+                "admin_schedule_info",
+                "1 for each schedule that is configured, with its command and, of a backup, the policy",
+                &["schedule", "command", "policy"],
+            ),
             schedule_runs: b.counter(
                 "admin_schedule_runs_total",
                 "Runs of schedules that ended: done, failed, cancelled, skipped",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Admin, json_of, seen};
 use crate::care::Bench;
-use crate::harness::{Penstock, PenstockConfig};
+use crate::harness::{Penstock, PenstockConfig, wait_for};
 use crate::scene::DEADLINE;
 
 const PURPOSE: &str = "clickhouse.password_file";
@@ -144,7 +144,7 @@ fn the_ring_is_looked_at_and_rotated_by_rest() {
 
     let admin = Admin::start_with(|config| {
         let place = format!("{}.ring", config.text("admin.audit.file"));
-        config.set("crypt.keyring_file", place)
+        config.set("crypt.keyring_file", place).set("admin.health.interval", "250ms")
     });
     let (code, log) = admin.run(&["crypt", "keygen"]);
     assert_eq!(code, Some(0), "{log}");
@@ -168,4 +168,8 @@ fn the_ring_is_looked_at_and_rotated_by_rest() {
     let trail = admin.trail();
     assert_eq!((seen(&trail, "crypt.rotate", "done"), seen(&trail, "crypt.rotate", "failed")), (1, 2));
     assert_eq!(seen(&trail, "crypt.keygen", "done"), 2);
+    let age_s = wait_for(DEADLINE, "the age of the primary key", || {
+        admin.process.metric("penstock_admin_key_age_seconds", &["purpose=\"data\""])
+    });
+    assert!((0.0..600.0).contains(&age_s), "{age_s}");
 }

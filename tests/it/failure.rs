@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{ClickHouse, Kafka, Penstock, Servers, wait_for, wait_until};
+use crate::harness::{ClickHouse, Kafka, Mode, Penstock, Servers, TcpProxy, wait_for, wait_until};
 use crate::scene::{DEADLINE, Scene};
 
 /// Runs `body` while events are published, a few at a time; returns when both are done.
@@ -218,6 +218,35 @@ fn memory_stays_within_its_budget_while_clickhouse_hangs() {
     scene.expect_all(DEADLINE);
     process.sigterm();
     assert_eq!(process.wait_exit(DEADLINE), Some(0));
+}
+
+#[test]
+fn how_far_it_is_behind_goes_on_being_told_while_clickhouse_is_away() {
+    let servers = Servers::shared();
+    let proxy = TcpProxy::start(servers.clickhouse.address());
+    let mut scene = Scene::new(&servers.kafka, &servers.clickhouse);
+    scene.config = scene.config.set("clickhouse.endpoints", vec![proxy.url()]).set("batch.in_flight_max", 1);
+    let mut process = Penstock::run(&scene.config);
+    process.wait_ready();
+    scene.publish(5);
+    scene.expect_all(DEADLINE);
+    scene.expect_committed(DEADLINE);
+    let landed = scene.landed();
+    let metric = |name: &str| process.metric(name, &[]).unwrap_or(0.0);
+    proxy.set(Mode::Refuse);
+    wait_until(DEADLINE, "all is paused", || {
+        scene.publish(1);
+        metric("penstock_paused_partitions") == 4.0
+    });
+    for more in [40, 50] {
+        scene.publish(more);
+        let behind = f64::from(u32::try_from(scene.published() - landed).unwrap());
+        wait_until(DEADLINE, "what nobody reads is told too", || metric("penstock_lag_records") == behind);
+    }
+    assert_eq!(metric("penstock_paused_partitions"), 4.0);
+    proxy.set(Mode::Pass);
+    scene.expect_all(DEADLINE);
+    wait_until(DEADLINE, "nothing is behind", || metric("penstock_lag_records") == 0.0);
 }
 
 #[test]

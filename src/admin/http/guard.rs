@@ -106,7 +106,8 @@ async fn handle(
     let does = (route.does)(surface, &asked);
     if route.is_shared {
         let find = async { Ok(does.await?.body) };
-        let found = surface.shared.answer(asked.path_and_query(), surface.jobs.changes(), find).await;
+        let found =
+            surface.shared.answer(route.action, asked.path_and_query(), surface.jobs.changes(), find).await;
         return found.map(Answer::value);
     }
     let answer = does.await;

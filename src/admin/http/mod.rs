@@ -42,8 +42,8 @@ mod tokens;
 use std::sync::Arc;
 
 pub(in crate::admin) use guard::REFUSALS;
-pub(in crate::admin) use routes::actions;
 pub use routes::rights;
+pub(in crate::admin) use routes::{actions, shared_actions};
 pub use server::{Error, Server};
 
 use super::access::{Access, Failures};

@@ -44,6 +44,7 @@ pub use config::Config;
 pub use drift::{Drift, Finding};
 pub use error::Error;
 pub use estimate::Cost;
+pub use journal::Direction;
 pub use lock::Lease;
 pub use marks::{Mark, Marking};
 pub use migrator::{AgeRules, Migrator, Options, Setup, trail};

@@ -23,6 +23,7 @@ use super::state::State;
 use super::statement::{Effect, Reading};
 use crate::clickhouse::{self, Class};
 use crate::faults::{Faults, Point};
+use crate::telemetry::metrics::METRICS;
 
 /// How long a request whose connection broke may still be on its way.
 const ARRIVAL_MAX: Duration = Duration::from_secs(5);
@@ -66,6 +67,7 @@ impl Run<'_> {
     pub async fn all(&mut self, steps: &[Step<'_>]) -> Result<(), Error> {
         // Hosts on which the file at hand is run, and those that its `skip_if` leaves out.
         let (mut run, mut skipped) = (BTreeSet::new(), BTreeSet::new());
+        let mut begun = tokio::time::Instant::now();
         for (index, step) in steps.iter().enumerate() {
             let key = &step.migration.key;
             for host in &step.hosts {
@@ -84,6 +86,12 @@ impl Run<'_> {
             }
             if steps.get(index + 1).is_none_or(|next| next.migration.key != *key) {
                 self.verify(step, &run).await?;
+                if !run.is_empty() {
+                    let durations = &METRICS.admin.migration_duration;
+                    let took = begun.elapsed().as_secs_f64();
+                    durations.with_label_values(&[step.direction.name()]).observe(took);
+                }
+                begun = tokio::time::Instant::now();
                 run.clear();
                 skipped.clear();
             }

@@ -125,6 +125,13 @@ pub fn find(text: &str) -> Result<(&'static Command, Vec<String>), String> {
     }
 }
 
+/// Its words, and the policy behind them; both are empty of a text that is no command.
+pub fn told(text: &str) -> (&'static str, String) {
+    let Ok((command, mut behind)) = find(text) else { return Default::default() };
+    let policy = if matches!(command.takes, Takes::One(_)) { behind.pop() } else { None };
+    (command.words, policy.unwrap_or_default())
+}
+
 async fn lifecycle(call: Call) -> Result<Value, Failed> {
     let lifecycles = call.lifecycles()?;
     let plan = lifecycles.plan(&call.arguments).await?;

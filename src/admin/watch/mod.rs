@@ -7,6 +7,7 @@ mod backups;
 mod beside;
 mod certificates;
 mod config;
+mod keys;
 mod servers;
 pub mod upkeep;
 mod webhook;

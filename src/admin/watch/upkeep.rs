@@ -4,6 +4,7 @@
 //! another process leads, it is left to that one.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use prometheus::IntGaugeVec;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Config;
+use super::{Config, keys};
 use crate::admin::desk::Desk;
 use crate::admin::desks::Files;
 use crate::admin::erase::{Eraser, Stage, Standing as Erasures};
@@ -32,6 +33,8 @@ pub struct Setup<'a> {
     pub desk: Desk,
     pub files: Files,
     pub migrator: Migrator,
+    /// The file of the key ring.
+    pub ring: Option<PathBuf>,
     /// This process among those of which one leads; none where every process looks.
     pub candidate: Option<Arc<Candidate>>,
 }
@@ -41,6 +44,7 @@ pub struct Upkeep {
     desk: Desk,
     files: Files,
     migrator: Migrator,
+    ring: Option<PathBuf>,
     candidate: Option<Arc<Candidate>>,
     /// What could not be looked at the last time.
     unknown: Mutex<BTreeSet<&'static str>>,
@@ -48,13 +52,15 @@ pub struct Upkeep {
 
 impl Upkeep {
     pub fn new(setup: Setup<'_>) -> Upkeep {
-        let Setup { config, desk, files, migrator, candidate } = setup;
-        Upkeep { config: config.clone(), desk, files, migrator, candidate, unknown: Mutex::default() }
+        let Setup { config, desk, files, migrator, ring, candidate } = setup;
+        let unknown = Mutex::default();
+        Upkeep { config: config.clone(), desk, files, migrator, ring, candidate, unknown }
     }
 
     /// Looks again and again, until it is to end.
     pub async fn run(self, stop: CancellationToken) {
-        let looking = async { tokio::join!(Box::pin(self.often()), Box::pin(self.seldom())) };
+        let ages = keys::tell_ages(self.ring.clone(), self.config.interval.0);
+        let looking = async { tokio::join!(Box::pin(self.often()), Box::pin(self.seldom()), ages) };
         stop.run_until_cancelled(looking).await;
     }
 

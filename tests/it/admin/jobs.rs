@@ -26,6 +26,8 @@ fn migrations_are_planned_run_and_taken_back_by_jobs() {
     assert_eq!(done["result"]["events"].as_array().unwrap().len(), 2);
     assert_eq!(done["events"], done["result"]["events"], "the progress is what the run tells");
     assert_eq!(admin.bench.sql("SELECT count() FROM DB.t"), "2");
+    let durations = ("penstock_admin_migration_duration_seconds_count", ["direction=\"up\""]);
+    assert_eq!(admin.process.metric(durations.0, &durations.1), Some(2.0));
     assert_eq!(admin.job("/v1/migrations/verify", &token, &Value::Null)["result"]["findings"], json!([]));
     assert_eq!(admin.job("/v1/migrations/drift", &token, &Value::Null)["result"]["findings"], json!([]));
 

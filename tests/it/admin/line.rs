@@ -87,6 +87,20 @@ fn held(lines: &[&Penstock]) -> f64 {
     sum(lines, "penstock_paused_partitions", &["reason=\"operator\""])
 }
 
+/// The second leaves while all is paused and there is something to read: what the first takes over begins paused.
+fn expect_taken_over_paused(scene: &mut Scene, first: &Penstock, second: &mut Penstock) {
+    wait_until(DEADLINE, "all is paused", || held(&[first, second]) == 4.0);
+    scene.publish(10);
+    let so_far = || (read(&[first]), first.log().matches("reading paused").count());
+    let before = so_far();
+    second.sigterm();
+    assert_eq!(second.wait_exit(DEADLINE), Some(0));
+    wait_until(DEADLINE, "the first takes over, paused", || {
+        first.metric("penstock_assigned_partitions", &[]) == Some(4.0) && held(&[first]) == 4.0
+    });
+    assert_eq!(so_far(), before, "not a record was read, and nothing had to be paused again");
+}
+
 fn expect_shared_and_paused(lines: [&Penstock; 2]) {
     wait_until(DEADLINE, "the second process takes its share, and is paused too", || {
         lines.map(|line| line.metric("penstock_assigned_partitions", &[])) == [Some(2.0); 2]
@@ -115,7 +129,7 @@ fn a_topic_is_paused_in_every_process_until_its_end_or_sooner_and_nothing_is_los
     let place = begun.header("location").unwrap().to_owned();
     assert_eq!(begun.status, 202, "{}", begun.body);
     wait_until(DEADLINE, "all is paused", || held(&[&first]) == 4.0);
-    let second = bench.line(1);
+    let mut second = bench.line(1);
     let lines = [&first, &second];
     expect_shared_and_paused(lines);
     bench.scene.publish(10);
@@ -157,6 +171,10 @@ fn a_topic_is_paused_in_every_process_until_its_end_or_sooner_and_nothing_is_los
         assert_eq!(seen(&trail, action, phase), times, "{action} {phase}");
     }
     assert!(trail.iter().any(|line| line["details"]["reason"] == "ticket 812"), "the reason is written down");
+
+    let again = bench.admin.ask("POST", "/v1/line/pause", &operator, &wanted);
+    assert_eq!(again.status, 202, "{}", again.body);
+    expect_taken_over_paused(&mut bench.scene, &first, &mut second);
 }
 
 #[test]
@@ -177,14 +195,8 @@ fn exactly_once_begins_paused_where_it_takes_over_and_ends_by_itself_or_by_its_j
     let wanted = json!({ "topic": topic, "for_s": 600, "reason": "ticket 813" });
     let begun = bench.admin.ask("POST", "/v1/line/pause", &operator, &wanted);
     let place = begun.header("location").unwrap().to_owned();
-    wait_until(DEADLINE, "all is paused", || held(&[&first, &second]) == 4.0);
-    bench.scene.publish(10);
-    second.sigterm();
-    assert_eq!(second.wait_exit(DEADLINE), Some(0));
+    expect_taken_over_paused(&mut bench.scene, &first, &mut second);
     let lines = [&first];
-    wait_until(DEADLINE, "the first takes over, paused", || {
-        owned(&first) == Some(4.0) && held(&lines) == 4.0
-    });
     assert_eq!((read(&lines), bench.scene.landed()), (0.0, 0), "not a record on the way");
     let cancelled = bench.admin.ask("POST", &format!("{place}/cancel"), &operator, &Value::Null);
     assert_eq!(cancelled.status, 200, "{}", cancelled.body);

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{Admin, DEADLINE};
 use crate::harness::wait_until;
 
-/// What is not there without a backup, a certificate, a rule of age, a comparison or a second look.
-const LATER: [&str; 23] = [
+/// What is not there without a backup, a certificate, a key ring, a rule of age, a comparison or a second look.
+const LATER: [&str; 24] = [
     "penstock_admin_backup_age_max_seconds",
     "penstock_admin_backup_chain_length",
     "penstock_admin_backup_damaged",
@@ -26,6 +26,7 @@ const LATER: [&str; 23] = [
     "penstock_admin_clickhouse_query_mean_seconds",
     "penstock_admin_clickhouse_table_bytes",
     "penstock_admin_clickhouse_table_rows",
+    "penstock_admin_key_age_seconds",
     "penstock_admin_lifecycle_drift_tables",
     "penstock_admin_lifecycle_droppable_bytes",
     "penstock_admin_lifecycle_expired_bytes",
@@ -58,6 +59,9 @@ fn a_fresh_admin_process_has_every_family_and_its_counters_at_zero() {
     has("penstock_admin_auth_failures_total{reason=\"revoked\"} 0");
     has("penstock_admin_authz_denied_total{action=\"schedule.run\"} 0");
     has("penstock_admin_schedule_runs_total{outcome=\"failed\",schedule=\"nightly\"} 0");
+    has("penstock_admin_schedule_info{command=\"migrate verify\",policy=\"\",schedule=\"nightly\"} 1");
+    has("penstock_admin_migration_duration_seconds_count{direction=\"down\"} 0");
+    has("penstock_admin_query_coalesced_total{action=\"table.sizes\"} 0");
     has("penstock_admin_schedule_missed_total{schedule=\"nightly\"} 0");
     has("penstock_admin_jobs_total{action=\"schedule.run\",outcome=\"failed\"} 0");
     has("penstock_admin_webhooks_total{outcome=\"dropped\"} 0");

@@ -57,6 +57,11 @@ pub fn actions() -> impl Iterator<Item = (&'static str, bool)> {
     all().map(|route| (route.action, route.is_job()))
 }
 
+/// The actions whose answers clients share.
+pub fn shared_actions() -> impl Iterator<Item = &'static str> {
+    all().filter(|route| route.is_shared).map(|route| route.action)
+}
+
 /// Whether a route looks or does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
