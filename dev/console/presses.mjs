@@ -142,6 +142,7 @@ async function keys(browser, fixture) {
   await comes(page, fixture, () => fixture.begin("backup.verify"));
   must((await page.locator("#jobs tbody tr").first().innerText()).includes("backup.verify"), "it is not drawn");
   await page.keyboard.press("Escape");
+  await until("the dialog is gone", async () => (await page.locator("dialog").count()) === 0);
   must((await focused()).includes("backup.create"), `the focus came back to ${await focused()}`);
 
   await cancelOf(page, "backup.create").focus();
@@ -154,7 +155,7 @@ async function keys(browser, fixture) {
   await cancelOf(page, "backup.verify").focus();
   await page.keyboard.press("Enter");
   await until("its button is gone", async () => (await cancelOf(page, "backup.verify").count()) === 0);
-  must((await focused()).includes("backup.verify"), `the focus went to ${await focused()}`);
+  await until("the focus is in its row", async () => (await focused()).includes("backup.verify"), 2000);
 
   // The list is read again after the deed; where the row is still there, its button has the focus, and else the section.
   await page.getByRole("button", { name: "List backups" }).click();
@@ -172,7 +173,7 @@ async function keys(browser, fixture) {
     const there = () =>
       page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.id);
     const wanted = isLeft ? "Verify nightly-2" : "backups";
-    must((await there()) === wanted, `the focus went to ${await there()}`);
+    await until(`the focus is at ${wanted}`, async () => (await there()) === wanted, 2000);
   }
   await close();
 }

@@ -181,7 +181,9 @@ async function probed(page) {
   await gate.getByRole("button").click();
   await page.getByLabel("Reason").fill("it is being started");
   await page.keyboard.press("Enter");
-  await page.locator("dialog .outcome").getByText("it is tried now").waitFor();
+  const end = page.locator("dialog").locator(".outcome, .refusal").first();
+  await end.waitFor();
+  must((await end.innerText()).includes("it is tried now"), await end.innerText());
   await page.keyboard.press("Escape");
 }
 
@@ -205,7 +207,7 @@ async function faults(checks, browser, line) {
     try {
       await line.server("kill");
       const stopped = performance.now();
-      await until("paused", async () => (await level(page)) === "paused", 30_000);
+      await until("paused", async () => (await level(page)) === "paused", 30_000).catch(async (error) => { throw new Error(`${error.message}: ${await page.locator("#verdict").innerText()} ${line.run.tail()}`); });
       checks.figure("paused after ClickHouse was killed", `${((performance.now() - stopped) / 1000).toFixed(1)} s`);
       must(/nothing lost|paused/i.test(await page.locator("#verdict-sentence").innerText()), "no word of what is lost");
       await accessible(page, "paused, real");
