@@ -115,6 +115,8 @@ export class Line {
       batch: { age_max: "200ms" },
       migrations: { path: path.join(this.folder, "migrations") },
       lifecycle: { erasures_refresh: "500ms", erasure_grace: "2s" },
+      // Rows that the checks put in twice, or erase, were compared before.
+      audit: { interval: "1s" },
       reload: { interval: "500ms" },
       // A part of the events is refused on purpose.
       dead_letter: { ceiling: { percent_max: 100 } },

@@ -207,7 +207,9 @@ async function faults(checks, browser, line) {
     try {
       await line.server("kill");
       const stopped = performance.now();
-      await until("paused", async () => (await level(page)) === "paused", 30_000).catch(async (error) => { throw new Error(`${error.message}: ${await page.locator("#verdict").innerText()} ${line.run.tail()}`); });
+      await until("paused", async () => (await level(page)) === "paused", 30_000).catch(async (error) => {
+        throw new Error(`${error.message}: ${await page.locator("#verdict").innerText()}`);
+      });
       checks.figure("paused after ClickHouse was killed", `${((performance.now() - stopped) / 1000).toFixed(1)} s`);
       must(/nothing lost|paused/i.test(await page.locator("#verdict-sentence").innerText()), "no word of what is lost");
       await accessible(page, "paused, real");
