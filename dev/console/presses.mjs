@@ -80,6 +80,8 @@ async function mouse(browser, fixture) {
 async function finger(browser, fixture) {
   const { page, close } = await open(browser, fixture.url, { width: 360, height: 740, hasTouch: true });
   await signIn(page, "operator");
+  const right = await cancelOf(page, "backup.create").evaluate((node) => node.getBoundingClientRect().right);
+  must(right <= 360, `it is beyond the edge: ${right} px`);
   const point = await middle(cancelOf(page, "backup.create"));
   const session = await page.context().newCDPSession(page);
   await session.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: [point] });

@@ -68,12 +68,12 @@ impl History {
 
     /// The same request, by its key. Where the table does not answer, what may go unwritten is taken for new.
     pub async fn same(&self, ask: &Ask, except: &str) -> Result<Option<Remembered>, clickhouse::Error> {
-        Ok(unless_away(ask, self.by_key(ask, except)).await?.flatten())
+        Ok(unless_away(ask, Box::pin(self.by_key(ask, except))).await?.flatten())
     }
 
     /// Adds the first row; whether it is there. Where the table does not answer, what may go unwritten begins without.
     pub async fn begin(&self, job: &Job, ask: &Ask, seq: u32) -> Result<bool, clickhouse::Error> {
-        Ok(unless_away(ask, self.put(job, ask, seq)).await?.is_some())
+        Ok(unless_away(ask, Box::pin(self.put(job, ask, seq))).await?.is_some())
     }
 
     /// Adds a row; makes the table if it is missing.
