@@ -49,7 +49,10 @@ function policy() {
   return /const POLICY: &str = "([^"]*)"/.exec(source)[1].replace(/\\\n\s*/g, "");
 }
 
-/** Starts it; `set({ state, isSilent, readOnly, control, refuses, isDown, isBusy })` changes what it says from its next event on, within a second. */
+/**
+ * Starts it; `set({ state, isSilent, readOnly, control, refuses, isDown, isBusy, holds, backups })` changes what it says from its next
+ * event on, within a second, or with `tell()`. What is asked while it `holds` is answered when it no longer does.
+ */
 export async function start(port = 0) {
   const FIRST = {
     state: "healthy",
@@ -60,6 +63,8 @@ export async function start(port = 0) {
     refuses: false,
     isDown: false,
     isBusy: false,
+    holds: false,
+    backups: null,
   };
   const now = { ...FIRST };
   const firstJobs = () => [
@@ -84,6 +89,7 @@ export async function start(port = 0) {
   const requests = [];
   let number = 1;
   const streams = new Set();
+  const held = [];
 
   function page(request, answer) {
     const name = request.url.replace(/^\/console\//, "").split(/[?#]/)[0] || "index.html";
@@ -110,7 +116,7 @@ export async function start(port = 0) {
       answer.write(`event: summary\ndata: ${JSON.stringify(summary(now, Date.now(), permissions, jobs, actor))}\n\n`);
     tell();
     const timer = setInterval(tell, 1000);
-    const one = { end: () => answer.destroy() };
+    const one = { tell, end: () => answer.destroy() };
     streams.add(one);
     answer.on("close", () => {
       clearInterval(timer);
@@ -166,6 +172,7 @@ export async function start(port = 0) {
       };
       return isDry ? [200, purged] : [202, begin("dead_letter.purge", actor, purged)];
     }
+    if (route === "GET /v1/backups" && now.backups) return [200, { backups: now.backups }];
     if (route === "POST /v1/backups") return [202, begin("backup.create", actor, { id: "b-813" })];
     const asked = method === "POST" && body ? JSON.parse(body) : {};
     if (!isDry && url.pathname === "/v1/line/pause")
@@ -213,7 +220,7 @@ export async function start(port = 0) {
       if (request.headers["idempotency-key"] && /\/cancel$|^\/v1\/tokens/.test(url.pathname))
         return json(400, { detail: "this route takes no Idempotency-Key", hint: "routes that answer 202 do" });
       const [status, value] = act(request.method, url, text, actor);
-      return json(status, value);
+      return now.holds ? held.push(() => json(status, value)) : json(status, value);
     });
   });
   await new Promise((done) => server.listen(port, "127.0.0.1", done));
@@ -223,7 +230,14 @@ export async function start(port = 0) {
     set(changes) {
       Object.assign(now, changes);
       if (changes.isDown) for (const one of streams) one.end();
+      if (!now.holds) for (const answer of held.splice(0)) answer();
     },
+    tell() {
+      for (const one of streams) one.tell();
+    },
+    jobs,
+    /** A job that goes on, above the others. */
+    begin: (action) => begin(action, "ann", null, true),
     /** As it was at first. */
     reset() {
       Object.assign(now, FIRST);

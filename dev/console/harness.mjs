@@ -90,8 +90,9 @@ async function fromSource(route) {
 }
 
 /** A page of its own, as of somebody who was never here. `faults` fills with what must not happen. */
-export async function open(browser, url, { width = 1280, height = 900, theme = "light" } = {}) {
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, timezoneId: "UTC" });
+export async function open(browser, url, { width = 1280, height = 900, theme = "light", hasTouch = false } = {}) {
+  const viewport = { width, height };
+  const context = await browser.newContext({ viewport, colorScheme: theme, timezoneId: "UTC", hasTouch });
   contexts.add(context);
   context.on("close", () => contexts.delete(context));
   const page = await context.newPage();

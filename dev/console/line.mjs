@@ -114,6 +114,9 @@ export class Line {
       tables: { path: path.join(this.folder, "schemas") },
       batch: { age_max: "200ms" },
       migrations: { path: path.join(this.folder, "migrations") },
+      lifecycle: { erasures_refresh: "500ms", erasure_grace: "2s" },
+      // Rows that the checks put in twice, or erase, were compared before.
+      audit: { interval: "1s" },
       reload: { interval: "500ms" },
       // A part of the events is refused on purpose.
       dead_letter: { ceiling: { percent_max: 100 } },
@@ -131,6 +134,9 @@ export class Line {
         },
         backup: {
           destination: { kind: "file", path: this.database },
+          // Each is whole by itself, and only the newest stays.
+          chain_max: 0,
+          keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, min_count: 1, min_age: "0s" },
           policies: { all: { tables: ["clicks"] } },
         },
         schedules: [{ name: "files", what: "migrate verify", every: "24h" }],

@@ -174,6 +174,19 @@ async function roles(checks, browser, line) {
   });
 }
 
+/** The shut gate of the server that is away is tried; one that was tried by itself just now is no longer shut for a moment. */
+async function probed(page) {
+  const gate = page.locator("#operate tbody tr").filter({ hasText: "Probe now…" });
+  await gate.getByText("shut", { exact: true }).waitFor();
+  await gate.getByRole("button").click();
+  await page.getByLabel("Reason").fill("it is being started");
+  await page.keyboard.press("Enter");
+  const end = page.locator("dialog").locator(".outcome, .refusal").first();
+  await end.waitFor();
+  must((await end.innerText()).includes("it is tried now"), await end.innerText());
+  await page.keyboard.press("Escape");
+}
+
 async function faults(checks, browser, line) {
   const operator = await line.token("operator");
   await checks.check("the admin process is killed and started again: the page says so and goes on", async () => {
@@ -194,10 +207,13 @@ async function faults(checks, browser, line) {
     try {
       await line.server("kill");
       const stopped = performance.now();
-      await until("paused", async () => (await level(page)) === "paused", 30_000);
+      await until("paused", async () => (await level(page)) === "paused", 30_000).catch(async (error) => {
+        throw new Error(`${error.message}: ${await page.locator("#verdict").innerText()}`);
+      });
       checks.figure("paused after ClickHouse was killed", `${((performance.now() - stopped) / 1000).toFixed(1)} s`);
       must(/nothing lost|paused/i.test(await page.locator("#verdict-sentence").innerText()), "no word of what is lost");
       await accessible(page, "paused, real");
+      await probed(page);
       await line.server("restart");
       const back = performance.now();
       await until("over", async () => ["healthy", "attention"].includes(await level(page)), 60_000);

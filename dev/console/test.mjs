@@ -3,6 +3,7 @@
 import { start } from "./fixture.mjs";
 import { Checks, launch } from "./harness.mjs";
 import { operate } from "./operate.mjs";
+import { presses } from "./presses.mjs";
 import { pure } from "./pure.mjs";
 import { shots } from "./shots.mjs";
 import { states } from "./states.mjs";
@@ -23,6 +24,7 @@ try {
       await real(checks, browser);
     }
     await states(checks, browser, fixture);
+    await presses(checks, browser, fixture);
     await operate(checks, browser, fixture);
   }
 } finally {

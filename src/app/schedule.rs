@@ -99,6 +99,7 @@ impl Session {
             fingerprint: String::new(),
             run: None,
             waits: false,
+            may_go_unwritten: false,
         };
         let job = self.runtime.block_on(async {
             let (mut job, _) = self.schedules.run_now(name, &self.actor, ask)?;

@@ -167,6 +167,8 @@ impl Worker {
         if self.erased.has_changed().unwrap_or(false) {
             let erased = Arc::clone(&self.erased.borrow_and_update());
             self.line.lanes.iter_mut().for_each(|lane| lane.leave_out(&erased, now));
+            // Their rows are deleted when no line sends any more, and are not to be missed.
+            self.audit.hurry(now, now + 2 * self.settings.erasure_hold);
         }
         match self.line.lanes.iter().find(|lane| lane.is_outdated(self.settings.erasure_hold, now)) {
             Some(lane) => Err(super::Error::Outdated { table: lane.name.clone() }),

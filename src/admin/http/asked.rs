@@ -177,6 +177,7 @@ impl Asked {
             fingerprint: hex(hash.finalize().as_slice()),
             run: None,
             waits: self.route.waits,
+            may_go_unwritten: self.route.may_go_unwritten,
         }
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use super::{Ask, Job, State, stamp};
+use super::{Ask, Job, State, UNWRITTEN_AFTER, stamp};
 use crate::admin::migrate::journal::{is_missing, number};
 use crate::admin::rows::{self, Keeping};
 use crate::clickhouse::{self, Client, Params, quote_identifier};
@@ -63,6 +64,16 @@ impl History {
 
     pub fn lease(&self) -> Duration {
         self.lease
+    }
+
+    /// The same request, by its key. Where the table does not answer, what may go unwritten is taken for new.
+    pub async fn same(&self, ask: &Ask, except: &str) -> Result<Option<Remembered>, clickhouse::Error> {
+        Ok(unless_away(ask, Box::pin(self.by_key(ask, except))).await?.flatten())
+    }
+
+    /// Adds the first row; whether it is there. Where the table does not answer, what may go unwritten begins without.
+    pub async fn begin(&self, job: &Job, ask: &Ask, seq: u32) -> Result<bool, clickhouse::Error> {
+        Ok(unless_away(ask, Box::pin(self.put(job, ask, seq))).await?.is_some())
     }
 
     /// Adds a row; makes the table if it is missing.
@@ -145,7 +156,7 @@ impl History {
     }
 
     /// The job that this actor asked for by this key, but for this one.
-    pub async fn by_key(&self, ask: &Ask, except: &str) -> Result<Option<Remembered>, clickhouse::Error> {
+    async fn by_key(&self, ask: &Ask, except: &str) -> Result<Option<Remembered>, clickhouse::Error> {
         let Some(key) = &ask.key else { return Ok(None) };
         let sql = "actor = {actor:String} AND key = {key:String} AND id != toUUIDOrZero({except:String}) GROUP BY id \
                    HAVING argMax(state, seq) != 'skipped' ORDER BY any(began_ms), id LIMIT 1";
@@ -186,6 +197,22 @@ impl History {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Nothing where the table does not answer, or not soon, and that stands in no way.
+async fn unless_away<T>(
+    ask: &Ask,
+    work: impl Future<Output = Result<T, clickhouse::Error>>,
+) -> Result<Option<T>, clickhouse::Error> {
+    if !ask.may_go_unwritten {
+        return work.await.map(Some);
+    }
+    match timeout(UNWRITTEN_AFTER, work).await {
+        Ok(Ok(found)) => return Ok(Some(found)),
+        Ok(Err(error)) => tracing::warn!(%error, action = ask.action, "the table of jobs is left out"),
+        Err(_) => tracing::warn!(action = ask.action, "the table of jobs does not answer, and is left out"),
+    }
+    Ok(None)
 }
 
 /// A value as it is kept; of one that is too large, that it was.

@@ -1,6 +1,6 @@
 //! A job from its first row to its last: written down, let in, watched, and written down again.
 //!
-//! Refuses to begin what is not in the table, and what is under way already. A job that breaks down ends alone.
+//! Refuses to begin what is not in the table, unless it may go unwritten, and what is under way already. A job that breaks down ends alone.
 
 use std::time::Duration;
 
@@ -64,8 +64,10 @@ impl Jobs {
             let text = format!("the job was not begun, because it could not be written down: {error}");
             (State::Failed, told(503, "unwritten", &text))
         };
-        history.put(&job, &ask, row).await.map_err(unwritten)?;
-        if let Some(other) = history.by_key(&ask, id).await.map_err(unwritten)? {
+        if !history.begin(&job, &ask, row).await.map_err(unwritten)? {
+            return Ok(());
+        }
+        if let Some(other) = history.same(&ask, id).await.map_err(unwritten)? {
             let text = format!("the same request is job {}", other.job.id);
             return Err((State::Skipped, told(409, "repeated", &text)));
         }

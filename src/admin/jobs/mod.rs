@@ -1,7 +1,7 @@
 //! Work that outlives the request that asked for it: started, watched, cancelled, remembered beyond the process.
 //!
 //! Refuses to know what the work is, to keep more than a number of jobs in memory, and to begin what cannot be written
-//! down. A repeated request with the same key is the same job, never a second one; of one schedule one run at a time.
+//! down, but for what is asked of the line while the servers are away. A repeated request with the same key is the same job, never a second one; of one schedule one run at a time.
 
 mod history;
 mod life;
@@ -10,6 +10,7 @@ mod model;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
@@ -25,6 +26,8 @@ use crate::clickhouse;
 
 /// Jobs that wait at a time, such as pauses of topics.
 const WAITING_MAX: u32 = 16;
+/// How long the table is waited for by what may go unwritten.
+const UNWRITTEN_AFTER: Duration = Duration::from_secs(1);
 /// Of a job's progress the latest events are kept.
 const EVENTS_MAX: usize = 100;
 
@@ -127,7 +130,7 @@ impl Jobs {
         if self.0.kept.lock().iter().any(|one| one.is_same(ask)) {
             return Ok(());
         }
-        let Some(found) = history.by_key(ask, "").await? else { return Ok(()) };
+        let Some(found) = history.same(ask, "").await? else { return Ok(()) };
         let ask = Ask { fingerprint: found.fingerprint, ..ask.clone() };
         let mut kept = self.0.kept.lock();
         if !kept.iter().any(|one| one.is_same(&ask)) {
@@ -367,7 +370,15 @@ mod tests {
 
     fn ask(key: Option<&str>, fingerprint: &str) -> Ask {
         let (key, fingerprint) = (key.map(str::to_owned), fingerprint.to_owned());
-        Ask { action: "test.do", actor: "a".to_owned(), key, fingerprint, run: None, waits: false }
+        Ask {
+            action: "test.do",
+            actor: "a".to_owned(),
+            key,
+            fingerprint,
+            run: None,
+            waits: false,
+            may_go_unwritten: false,
+        }
     }
 
     async fn breaks() -> Result<Value, Value> {
@@ -423,6 +434,32 @@ mod tests {
         let other = Ask { actor: "b".to_owned(), ..ask(Some("k"), "y") };
         assert!(jobs.start(other, Utc::now(), work).unwrap().1, "keys are everybody's own");
         assert!(jobs.start(ask(None, "x"), Utc::now(), work).unwrap().1);
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_of_the_line_begins_without_the_table_and_nothing_else_does() {
+        // Nobody listens there.
+        let clickhouse = clickhouse::Config {
+            endpoints: vec!["http://127.0.0.1:1".to_owned()],
+            ..clickhouse::Config::default()
+        };
+        let config = Config::default();
+        let keeping = crate::admin::rows::Keeping::alone("MergeTree");
+        let history = History::new(&Setup { clickhouse: &clickhouse, config: &config, keeping }).unwrap();
+        let jobs = Jobs::new(&config, "here", Some(history));
+        let ask = Ask { may_go_unwritten: true, ..ask(Some("k"), "x") };
+        let begun = std::time::Instant::now();
+        jobs.recall(&ask).await.unwrap();
+        let (job, _) = jobs.start(ask.clone(), Utc::now(), |_| async { Ok(json!(1)) }).unwrap();
+        while jobs.get(&job.id).await.unwrap().state != State::Done {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(begun.elapsed() < UNWRITTEN_AFTER * 4, "{:?}", begun.elapsed());
+        let (again, is_new) = jobs.start(ask.clone(), Utc::now(), |_| breaks()).unwrap();
+        assert!(again.id == job.id && !is_new, "a repetition is known all the same");
+        let strict = Ask { key: Some("other".to_owned()), may_go_unwritten: false, ..ask };
+        let recall = tokio::time::timeout(Duration::from_millis(200), jobs.recall(&strict)).await;
+        assert!(!matches!(recall, Ok(Ok(()))), "nobody knows whether it is a repetition");
     }
 
     #[tokio::test]

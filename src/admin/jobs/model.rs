@@ -113,6 +113,9 @@ pub struct Ask {
     pub run: Option<Run>,
     /// It mostly waits, and takes no place of one that works.
     pub waits: bool,
+    /// It may begin without being in the table, where that does not answer: doing it twice does no harm, and it is for
+    /// when the servers are away.
+    pub may_go_unwritten: bool,
 }
 
 /// One run of a schedule.

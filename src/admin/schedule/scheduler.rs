@@ -180,6 +180,7 @@ impl Scheduler {
             fingerprint: String::new(),
             run: Some(Run { schedule: one.name.clone(), due_s: Some(due.timestamp()) }),
             waits: false,
+            may_go_unwritten: false,
         };
         if let Some(missed_upto) = due.missed_upto {
             let (missed, last) = (due.missed, stamp(missed_upto));

@@ -1,6 +1,8 @@
 // Requests to the admin process, and the live state. The token goes in one header and nowhere else: not into an address,
 // not into what is copied, and it is kept only as long as the tab.
 
+import { released } from "./press.js";
+
 const KEY = "penstock-token";
 
 export const token = {
@@ -20,7 +22,16 @@ export class Refused extends Error {
 
 const header = () => ({ Authorization: `Bearer ${token.get() ?? ""}` });
 
-export async function ask(path, { method = "GET", body, key, signal } = {}) {
+/** The answer, or what was refused; neither comes in the middle of a press, since both change the page. */
+export async function ask(path, how) {
+  try {
+    return await answerOf(path, how);
+  } finally {
+    await released();
+  }
+}
+
+async function answerOf(path, { method = "GET", body, key, signal } = {}) {
   const headers = header();
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;

@@ -3,9 +3,9 @@
 
 import { ask } from "./api.js";
 import { choice, deed, facts, field, line, listed, refusal, work } from "./dialogs.js";
-import { attribute, el, say, show, text } from "./dom.js";
+import { attribute, el, put, say, show, text } from "./dom.js";
 import { bytes, clock, millis, plural, span, whole } from "./format.js";
-import { action, copies, hindrance, table } from "./ui.js";
+import { action, copies, hindrance, reading, table } from "./ui.js";
 import { KINDS } from "./works.js";
 
 const LIMIT = 50;
@@ -15,7 +15,8 @@ export function backups() {
   const policy = el("select");
   const place = el("div");
   const list = el("div");
-  const seeAgain = () => seeBackups(list, policy);
+  const seeAgain = () => seeBackups(list, policy, grid);
+  const grid = listOf(seeAgain);
   const now = action(
     "Back up now",
     "backup_create",
@@ -55,31 +56,31 @@ function offer(select, names) {
   for (const name of names) if (name && !known.has(name)) select.append(el("option", { value: name, text: name }));
 }
 
-async function seeBackups(place, policy) {
+async function seeBackups(place, policy, grid) {
   if (hindrance("backup_read", false)) return;
-  place.replaceChildren(el("p", { class: "soft", text: "Reading …" }));
+  reading(place, grid);
   try {
     const { backups: all = [] } = await ask(`/v1/backups?limit=${LIMIT}`);
     offer(
       policy,
       all.map((entry) => entry.manifest?.policy),
     );
-    const grid = listOf(all, () => seeBackups(place, policy));
-    grid.follow(all);
-    place.replaceChildren(grid);
+    grid.show(all);
+    put(place, grid);
     say(plural(all.length, "backup"));
   } catch (error) {
     refusal(place, error);
   }
 }
 
-function listOf(all, again) {
+function listOf(again) {
+  let all = [];
   const needed = (entry) => all.filter((other) => other.manifest?.base === entry.id).length;
   const chain = (entry) => {
     const base = entry.manifest?.base ? `adds to ${entry.manifest.base}` : "full";
     return needed(entry) ? `${base}; ${plural(needed(entry), "other adds", "others add")} to it` : base;
   };
-  return table({
+  const grid = table({
     caption: "Backups, newest first",
     keyOf: (entry) => entry.id,
     empty: "There is no backup.",
@@ -98,6 +99,11 @@ function listOf(all, again) {
       { title: "Do", draw: (cell, entry) => backupActions(cell, entry, again) },
     ],
   });
+  grid.show = (entries) => {
+    all = entries;
+    grid.follow(entries);
+  };
+  return grid;
 }
 
 const verified = (last) =>
@@ -105,7 +111,10 @@ const verified = (last) =>
 
 function backupActions(cell, entry, again) {
   cell.__entry = entry;
-  if (cell.firstChild) return;
+  if (cell.firstChild) {
+    for (const both of cell.children) both.button.gate();
+    return;
+  }
   const unless = () => (cell.__entry.state === "done" ? null : `it is ${cell.__entry.state}`);
   const one = (verb, permission, press, style) =>
     action(`${verb}…`, permission, () => press(cell.__entry, again), {
@@ -150,14 +159,25 @@ function verifyDialog(entry, done) {
 
 function restoreDialog(entry, done) {
   const database = line({ required: true, value: `${entry.manifest?.database ?? ""}_restored` });
-  const tables = choice([["", "all"], ...(entry.manifest?.tables ?? []).map((one) => [one.name, one.name])]);
+  const names = (entry.manifest?.tables ?? []).map((one) => one.name);
+  const tables = choice([["", "all"], ...names.map((name) => [name, name])]);
+  const name = line();
+  const naming = field("Under the name", name, "As it was without one.");
+  const isOne = () => names.length === 1 || tables.value !== "";
+  const offerName = () => show(naming, isOne());
+  tables.addEventListener("input", offerName);
+  offerName();
   deed({
     title: "Restore a backup",
-    explain: "Brings tables back beside those that are there. Nothing is restored over rows.",
+    explain: "Brings tables back beside those that are there, or one under another name. Nothing is restored over rows.",
     about: about(entry),
-    inputs: [field("Into the database", database, "It is made if it is not there."), field("Tables", tables)],
+    inputs: [field("Into the database", database, "It is made if it is not there."), field("Tables", tables), naming],
     path: address(entry, "restore"),
-    body: () => ({ database: database.value.trim(), tables: tables.value ? [tables.value] : [] }),
+    body: () => ({
+      database: database.value.trim(),
+      tables: tables.value ? [tables.value] : [],
+      as: (isOne() && name.value.trim()) || undefined,
+    }),
     look: { draw: restored },
     typed: () => ({ what: "the backup", text: entry.id }),
     verb: "Restore",

@@ -24,7 +24,6 @@ export function tableActions(cell, item) {
     });
     cell.append(cell.merge, cell.ttl);
   }
-  // A row may come to show another table.
   for (const both of [cell.merge, cell.ttl]) both.button.gate();
 }
 

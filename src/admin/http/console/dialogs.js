@@ -4,11 +4,12 @@
 
 import { ask, curl, requestKey } from "./api.js";
 import { attribute, el, fresh, say, show, text } from "./dom.js";
-import { actor, toast } from "./ui.js";
+import { actor, copied } from "./ui.js";
 
 /** A dialog over the page; Esc closes it, and the focus goes back to where it came from. */
 export function dialog(title, build) {
   const back = document.activeElement;
+  const homes = ["[data-row]", "section, dialog"].map((one) => back?.closest(one));
   const id = fresh("title");
   const content = el("div", { class: "content" });
   const close = el("button", { type: "button", class: "quiet close", "aria-label": "Close", text: "Close (Esc)" });
@@ -21,8 +22,8 @@ export function dialog(title, build) {
     node.remove();
     // The browser gives the focus back by itself where it can, before this is told; by now it may have gone on.
     if (document.activeElement !== document.body) return;
-    const place = back?.isConnected ? back : document.getElementById("main");
-    place?.focus({ preventScroll: true });
+    const places = [back, ...homes, document.getElementById("main")];
+    places.find((one) => one?.isConnected && one.checkVisibility()).focus({ preventScroll: true });
   });
   build(content, node);
   document.body.append(node);
@@ -40,10 +41,25 @@ export function field(label, input, about) {
 
 /** Words in a line: a name, an id, a reason. */
 export const line = (attributes = {}) =>
-  el("input", { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "none", ...attributes });
+  el("input", {
+    type: "text",
+    autocomplete: "off",
+    autocorrect: "off",
+    spellcheck: "false",
+    autocapitalize: "none",
+    ...attributes,
+  });
 
 export const reasonLine = (attributes = {}) =>
-  line({ required: true, minlength: "3", maxlength: "200", spellcheck: null, autocapitalize: null, ...attributes });
+  line({
+    required: true,
+    minlength: "3",
+    maxlength: "200",
+    autocorrect: null,
+    spellcheck: null,
+    autocapitalize: null,
+    ...attributes,
+  });
 
 /** A box to tick, with its words behind it. */
 export function tick(label, input) {
@@ -59,8 +75,8 @@ export function choice(pairs, attributes = {}) {
   );
 }
 
-/** What was refused, in the words of the server. */
-export function refusal(place, error) {
+/** What was refused, in the words of the server; told without the focus to who has gone on. */
+export function refusal(place, error, isHere = true) {
   const hint = error.hint ? el("p", { text: error.hint }) : null;
   place.replaceChildren(
     el(
@@ -70,7 +86,7 @@ export function refusal(place, error) {
       hint,
     ),
   );
-  place.firstElementChild.focus();
+  if (isHere) place.firstElementChild.focus();
   say(`Not done: ${error.message}`);
 }
 
@@ -134,6 +150,7 @@ export async function work(place, path, body, signal, { draw, fault, lasts, key 
   const step = el("p", { class: "step", tabindex: "-1", text: "Asked for …" });
   place.replaceChildren(el("div", { class: "job" }, step, bar));
   step.focus();
+  const isHere = () => place.contains(document.activeElement) || document.activeElement === document.body;
   let job;
   try {
     job = await ask(path, { method: "POST", body, key });
@@ -144,7 +161,8 @@ export async function work(place, path, body, signal, { draw, fault, lasts, key 
       const share = latest?.progress ?? latest?.read / latest?.total;
       if (share >= 0 && share <= 1) bar.value = share;
       text(step, `Job ${job.id} is running${latest ? `: ${summed(latest)}` : ""}`);
-      if (lasts && latest) return came(place, { job, told: lasts, wrong: fault?.(latest), more: draw?.(latest) });
+      if (lasts && latest)
+        return came(place, { job, told: lasts, wrong: fault?.(latest), more: draw?.(latest) }, isHere());
       if (looks >= JOB_LOOKS_MAX) throw new Error("the job takes long: see it among the jobs");
       await wait(looks < 5 ? 300 : 1000, signal);
       job = await ask(`/v1/jobs/${encodeURIComponent(job.id)}`, { signal });
@@ -152,14 +170,14 @@ export async function work(place, path, body, signal, { draw, fault, lasts, key 
     if (isJob && job.state !== "done")
       throw Object.assign(new Error(job.error?.detail ?? `the job is ${job.state}`), { hint: job.error?.hint ?? "" });
     const result = isJob ? job.result : job;
-    return came(place, { job, told: summed(result) || "done", wrong: fault?.(result), more: draw?.(result) });
+    return came(place, { job, told: summed(result) || "done", wrong: fault?.(result), more: draw?.(result) }, isHere());
   } catch (error) {
-    if (error.name !== "AbortError") refusal(place, error);
+    if (error.name !== "AbortError") refusal(place, error, isHere());
     return { job, error };
   }
 }
 
-function came(place, { job, told, wrong, more }) {
+function came(place, { job, told, wrong, more }, isHere) {
   const [word, rest] = wrong ? ["Not well. ", wrong] : ["Done. ", told];
   place.replaceChildren(
     el(
@@ -170,7 +188,7 @@ function came(place, { job, told, wrong, more }) {
       job.action !== undefined && el("p", { class: "soft", text: `Job ${job.id}` }),
     ),
   );
-  place.firstElementChild.focus();
+  if (isHere) place.firstElementChild.focus();
   say(`${word}${rest}`);
   return { job };
 }
@@ -192,7 +210,7 @@ export function deed(what) {
 
 class Deed {
   constructor(what, content, node) {
-    Object.assign(this, { what, signal: node.signal, answer: null, key: null, wanted: null });
+    Object.assign(this, { what, signal: node.signal, answer: null, key: null, wanted: null, round: 0 });
     this.place = el("div", { "aria-live": "off" });
     this.shown = el("div");
     this.reason = what.reason ? reasonLine() : null;
@@ -254,7 +272,10 @@ class Deed {
     return this.what.body || this.what.named || this.reason ? all : undefined;
   }
 
+  /** What was asked before is no answer any more, also if it is still to come. */
   forget() {
+    this.round += 1;
+    this.answer = null;
     this.key = null;
     show(this.confirm, false);
     this.shown.replaceChildren();
@@ -265,13 +286,14 @@ class Deed {
     const { look } = this.what;
     const path = this.path();
     this.forget();
-    this.answer = null;
+    const { round } = this;
     this.shown.replaceChildren(el("p", { class: "soft", text: look.saying ?? "Asking what it would do …" }));
     try {
       const body = this.what.body?.();
       const dry = `${path}${path.includes("?") ? "&" : "?"}dry_run=true`;
       const answer = await ask(dry, { method: "POST", body, signal: this.signal });
       const more = await look.more?.(this.signal);
+      if (round !== this.round) return;
       const drawn = [look.draw(answer, more)].flat().filter(Boolean);
       const why = look.stop?.(answer, more);
       this.answer = answer;
@@ -283,7 +305,7 @@ class Deed {
       say(look.told?.(answer) ?? "That is what it would do.");
       this.confirm.querySelector("input, button").focus();
     } catch (error) {
-      if (error.name !== "AbortError") refusal(this.shown, error);
+      if (error.name !== "AbortError" && round === this.round) refusal(this.shown, error);
     }
   }
 
@@ -297,7 +319,8 @@ class Deed {
     attribute(this.go, "aria-disabled", this.fits() ? null : "true");
   }
 
-  fits = () => this.wanted === null || this.typed.value === this.wanted.text;
+  /** A telephone's keyboard puts a space behind the word that it offers. */
+  fits = () => this.wanted === null || [this.typed.value, this.typed.value.trim()].includes(this.wanted.text);
 
   async send() {
     if (!this.fits()) {
@@ -328,11 +351,7 @@ class Deed {
       type: "button",
       class: "quiet",
       text: "Copy as curl",
-      onclick: async () => {
-        const command = curl(this.path(), { method: "POST", body: this.body() });
-        await navigator.clipboard?.writeText(command).catch(() => {});
-        toast("As curl", command);
-      },
+      onclick: () => copied(curl(this.path(), { method: "POST", body: this.body() })),
     });
   }
 }

@@ -46,7 +46,23 @@ export function attribute(node, name, value) {
 }
 
 export function show(node, visible) {
-  if (node.hidden === visible) node.hidden = !visible;
+  if (node.hidden !== visible) return;
+  // Who is in what goes away stays in the row that it was in.
+  if (!visible && node.contains(document.activeElement)) node.closest("[data-row]")?.focus({ preventScroll: true });
+  node.hidden = !visible;
+}
+
+/** Makes `nodes` the children; what is there already stays, since the focus may be in it. */
+export function put(place, ...nodes) {
+  const there = [...place.childNodes];
+  if (there.length !== nodes.length || nodes.some((node, index) => node !== there[index])) place.replaceChildren(...nodes);
+}
+
+/** Whether the focus may be brought here: who went on to something else meanwhile is not called back. */
+export function mayFocus(node) {
+  const at = document.activeElement ?? document.body;
+  const place = (one) => one.closest("section, dialog");
+  return at === document.body || place(at) === place(node);
 }
 
 /** Width of a bar, in the one way that a strict policy for styles allows. */
@@ -90,7 +106,8 @@ export function keyed(parent, items, keyOf, make, hold = false) {
 
 /**
  * Makes the rows of `parent` show `items` in their order. Nobody is at work in them, so a row may show another item than
- * before: only its text is laid out again, where moving two hundred rows each second would make them anew.
+ * before: only its text is laid out again, where moving two hundred rows each second would make them anew. Not for rows with
+ * something to press in them, to which the focus may come back out of a dialog.
  */
 export function placed(parent, items, keyOf, make) {
   const rows = (parent.__rows ??= new Map());
@@ -111,8 +128,11 @@ export function isHeld(node) {
 }
 
 export function holdWhilePointed(node) {
-  node.addEventListener("pointermove", () => (node.__pointed = Date.now()));
-  node.addEventListener("pointerleave", () => (node.__pointed = 0));
+  for (const name of ["pointermove", "pointerdown"]) node.addEventListener(name, () => (node.__pointed = Date.now()));
+  // A finger leaves whenever it is lifted, and comes back to the same place.
+  node.addEventListener("pointerleave", (event) => {
+    if (event.pointerType === "mouse") node.__pointed = 0;
+  });
 }
 
 /** One row of a list is a stop for Tab; arrows move among them. */

@@ -2,8 +2,8 @@
 // the whole topic. Shows no value that somebody did not ask for with a reason.
 
 import { ask } from "./api.js";
-import { dialog, facts, field, reasonLine, refusal } from "./dialogs.js";
-import { el, say, text } from "./dom.js";
+import { dialog, facts, field, line, reasonLine, refusal } from "./dialogs.js";
+import { el, mayFocus, say, text } from "./dom.js";
 import { clock, count, plural, whole } from "./format.js";
 import { purgeDialog, replayDialog } from "./replay.js";
 import { action, hindrance, table } from "./ui.js";
@@ -32,13 +32,7 @@ export const taken = (answer) =>
   (answer.letters ?? []).map((letter) => ({ ...letter, isMasked: answer.masked !== false }));
 
 export function letters() {
-  const topic = el("input", {
-    type: "text",
-    list: "letter-topics",
-    autocomplete: "off",
-    spellcheck: "false",
-    placeholder: "all",
-  });
+  const topic = line({ list: "letter-topics", placeholder: "all" });
   const topics = el("datalist", { id: "letter-topics" });
   const since = el(
     "select",
@@ -88,7 +82,7 @@ export function letters() {
       const sentence = countedIn(answer, all);
       text(status, sentence);
       say(sentence);
-      grid.body.querySelector("[data-row]")?.focus();
+      if (mayFocus(node)) grid.body.querySelector("[data-row]")?.focus();
     } catch (error) {
       text(status, "");
       refusal(found, error);
@@ -217,7 +211,7 @@ async function showLetters(place, group, row, since) {
       }),
       grid,
     );
-    grid.body.querySelector("[data-row]")?.focus();
+    if (mayFocus(place)) grid.body.querySelector("[data-row]")?.focus();
   } catch (error) {
     refusal(body, error);
   }

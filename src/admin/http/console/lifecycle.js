@@ -3,9 +3,9 @@
 
 import { ask } from "./api.js";
 import { deed, facts, field, line, listed, refusal, tick, verbatim } from "./dialogs.js";
-import { el, say } from "./dom.js";
+import { el, put, say } from "./dom.js";
 import { bytes, plural, whole } from "./format.js";
-import { action, table } from "./ui.js";
+import { action, reading, table } from "./ui.js";
 
 const sum = (items, of) => items.reduce((total, item) => total + of(item), 0);
 const dotted = (name) => `${name.database}.${name.name}`;
@@ -21,11 +21,11 @@ export function lifecycle() {
 }
 
 async function plan(place, grid) {
-  place.replaceChildren(el("p", { class: "soft", text: "Looking at what is over …" }));
+  reading(place, grid, "Looking at what is over …");
   try {
     const { tables = [] } = await ask("/v1/lifecycle/plan");
     grid.follow(tables);
-    place.replaceChildren(grid);
+    put(place, grid);
     say(plural(tables.length, "table has rules", "tables have rules"));
   } catch (error) {
     refusal(place, error);

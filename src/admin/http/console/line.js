@@ -108,7 +108,6 @@ function topicActions(cell, topic) {
     cell.append(cell.pause, cell.resume);
   }
   show(cell.resume, isByHand(topic));
-  // A row may come to show another topic.
   for (const both of [cell.pause, cell.resume]) both.button.gate();
 }
 

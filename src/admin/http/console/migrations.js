@@ -3,9 +3,9 @@
 
 import { ask } from "./api.js";
 import { deed, facts, field, line, listed, refusal, verbatim, work } from "./dialogs.js";
-import { attribute, el, say, text } from "./dom.js";
+import { attribute, el, put, say, text } from "./dom.js";
 import { bytes, clock, plural } from "./format.js";
-import { action, table } from "./ui.js";
+import { action, reading, table } from "./ui.js";
 
 const STANDING = { pending: "warn", partial: "bad", failed: "bad", in_doubt: "bad" };
 
@@ -40,7 +40,7 @@ const DRIFT = {
 };
 
 async function status(told, place, grid) {
-  place.replaceChildren(el("p", { class: "soft", text: "Reading …" }));
+  reading(place, grid);
   try {
     const answer = await ask("/v1/migrations");
     const all = answer.migrations ?? [];
@@ -48,7 +48,7 @@ async function status(told, place, grid) {
     text(told, sentence);
     attribute(told, "data-state", /^0 pending/.test(sentence) ? null : "warn");
     grid.follow([...all].reverse());
-    place.replaceChildren(grid);
+    put(place, grid);
     say(sentence);
   } catch (error) {
     text(told, "");

@@ -36,7 +36,7 @@ struct File {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static FILES: [File; 21] = [
+static FILES: [File; 22] = [
     File { path: HOME, kind: "text/html; charset=utf-8", text: include_str!("index.html") },
     File { path: "/console/app.css", kind: "text/css; charset=utf-8", text: include_str!("app.css") },
     File { path: "/console/access.js", kind: SCRIPT, text: include_str!("access.js") },
@@ -52,6 +52,7 @@ static FILES: [File; 21] = [
     File { path: "/console/line.js", kind: SCRIPT, text: include_str!("line.js") },
     File { path: "/console/migrations.js", kind: SCRIPT, text: include_str!("migrations.js") },
     File { path: "/console/overview.js", kind: SCRIPT, text: include_str!("overview.js") },
+    File { path: "/console/press.js", kind: SCRIPT, text: include_str!("press.js") },
     File { path: "/console/replay.js", kind: SCRIPT, text: include_str!("replay.js") },
     File { path: "/console/schedules.js", kind: SCRIPT, text: include_str!("schedules.js") },
     File { path: "/console/signin.js", kind: SCRIPT, text: include_str!("signin.js") },

@@ -2,9 +2,9 @@
 
 import { ask } from "./api.js";
 import { deed, dialog, refusal, verbatim } from "./dialogs.js";
-import { el, say } from "./dom.js";
+import { el, put, say } from "./dom.js";
 import { clock, plural } from "./format.js";
-import { action, table } from "./ui.js";
+import { action, reading, table } from "./ui.js";
 import { KINDS, jobDialog } from "./works.js";
 
 const RUNS = 20;
@@ -19,11 +19,12 @@ export function schedules() {
 }
 
 async function list(place, grid) {
-  place.replaceChildren(el("p", { class: "soft", text: "Reading …" }));
+  reading(place, grid);
   try {
     const { schedules: all = [], complete } = await ask("/v1/schedules");
     grid.follow(all);
-    place.replaceChildren(
+    put(
+      place,
       grid,
       ...(complete === false ? [el("p", { class: "soft", text: "Runs of other processes cannot be read now." })] : []),
     );
@@ -55,7 +56,10 @@ function listOf(again) {
 
 function actions(cell, one, again) {
   cell.__one = one;
-  if (cell.firstChild) return;
+  if (cell.firstChild) {
+    for (const both of cell.children) both.button.gate();
+    return;
+  }
   cell.append(
     action("Run now…", "schedule_run", () => runDialog(cell.__one, again), {
       name: () => `Run now ${cell.__one.name}`,

@@ -20,6 +20,7 @@ export function partitions() {
   const grid = table({
     caption: "Partitions, the oldest lag first",
     style: "fixed",
+    reuses: true,
     keyOf: (p) => `${p.topic}/${p.partition}`,
     jq: (p) => `.partitions[] | select(.topic == ${quoted(p.topic)} and .partition == ${p.partition})`,
     empty: () => (filter.value ? "No partition fits the filter." : "No partition is owned by a pod."),

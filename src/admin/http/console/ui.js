@@ -22,6 +22,7 @@ import {
 
 const rights = { name: "", permissions: new Set(), roles: [], readOnly: false, isConnected: true };
 const gated = new Set();
+const DOUBLE_MS = 500;
 
 export function setRights({ name, permissions, roles, readOnly, isConnected }) {
   Object.assign(rights, { name, permissions: new Set(permissions), roles, readOnly, isConnected });
@@ -47,7 +48,7 @@ export function hindrance(permission, changes = true, besides = "") {
 /**
  * A button that needs a permission. Where it is missing the button stays reachable and says what is missing, beside it and
  * when it is pressed. `unless()` gives another reason why it can do nothing now; `name()` is what it is called where its label
- * alone does not say what it is about, and may change with its row.
+ * alone does not say what it is about.
  */
 export function action(
   label,
@@ -60,6 +61,7 @@ export function action(
   const button = el("button", { type: "button", class: style, "aria-label": name?.(), text: label });
   const hinders = () => hindrance(permission, changes, besides) ?? unless();
   button.gate = () => {
+    gated.add(button);
     const reason = hinders();
     if (name) attribute(button, "aria-label", name());
     attribute(button, "aria-disabled", reason ? "true" : null);
@@ -68,12 +70,18 @@ export function action(
     text(why, reason ?? "");
     show(why, Boolean(reason));
   };
-  button.addEventListener("click", () => {
+  let last = -Infinity;
+  button.addEventListener("click", (event) => {
+    // A double click is one press, and so is a key that is held.
+    const isSame = event.timeStamp - last < DOUBLE_MS;
+    last = event.timeStamp;
+    if (isSame) return;
+    // Not every browser gives a button the focus that is clicked; a dialog gives it back, and rows are held by it.
+    button.focus({ preventScroll: true });
     const reason = hinders();
     if (reason) say(`${label}: ${reason}`);
     else press(button);
   });
-  gated.add(button);
   const both = el("span", { class: "action" }, button, why);
   both.button = button;
   // Not in the page yet, and so not yet gone from it.
@@ -93,25 +101,35 @@ export function copies(node, jq, path = "/v1/summary") {
 export async function copyCurl(node) {
   const held = node?.closest?.("[data-jq]");
   if (!held) return;
-  const command = curl(held.dataset.path ?? "/v1/summary", { jq: held.dataset.jq });
-  let done = true;
+  await copied(curl(held.dataset.path ?? "/v1/summary", { jq: held.dataset.jq }));
+}
+
+/** Copies a command, and shows it. */
+export async function copied(command) {
   try {
     await navigator.clipboard.writeText(command);
+    toast("Copied as curl", command);
   } catch {
     // Without a secure context there is no clipboard; the command is shown, to be taken by hand.
-    done = false;
+    toast("Take it from here", command, 60_000);
   }
-  toast(done ? "Copied as curl" : "Take it from here", command);
 }
 
 let fading;
-export function toast(title, detail = "") {
+export function toast(title, detail = "", lastsMs = 6000) {
   document.getElementById("toast")?.remove();
   clearTimeout(fading);
-  const note = el("div", { id: "toast" }, el("strong", { text: title }), detail && el("code", { text: detail }));
-  (document.querySelector("dialog[open]") ?? document.body).append(note);
+  const close = el("button", { type: "button", class: "quiet", text: "Close", onclick: () => note.remove() });
+  const note = el(
+    "div",
+    { id: "toast" },
+    el("p", {}, el("strong", { text: title }), " ", close),
+    detail && el("code", { text: detail }),
+  );
+  // What lies outside of the topmost dialog cannot be reached.
+  ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(note);
   say(title);
-  fading = setTimeout(() => note.remove(), 6000);
+  fading = setTimeout(() => note.remove(), lastsMs);
 }
 
 // ---------------------------------------------------------------- lines of history
@@ -165,11 +183,20 @@ export function spark(label) {
 
 // ---------------------------------------------------------------- tables
 
+/** Says in `place` that it is being read, unless what was read before is there: it stays until the answer. */
+export function reading(place, grid, words = "Reading …") {
+  if (!place.contains(grid)) place.replaceChildren(el("p", { class: "soft", text: words }));
+}
+
+/** The column with what can be done with a row. */
+const DO = "Do";
+
 /**
  * A table that follows its items. A column has `title`, `of(item)` giving text, and perhaps `num`, `sort(item)`,
- * `draw(cell, item)` instead of `of`, `head` (it names the row). Rows keep their order while somebody is at work in them.
+ * `draw(cell, item)` instead of `of`, `head` (it names the row). Rows keep their order while somebody is at work in them,
+ * and each is of one item as long as it lives; but where there are many, with nothing to press, the table `reuses` them.
  */
-export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, rowClass, style, max = 200 }) {
+export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, rowClass, style, reuses, max = 200 }) {
   const order = { by: sort?.by ?? null, down: sort?.down ?? false };
   const body = el("tbody", { role: "rowgroup" });
   const heads = columns.map((column, index) => {
@@ -183,10 +210,11 @@ export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, r
   });
   const nothing = el("p", { class: "nothing soft" });
   const held = el("p", { class: "held soft", hidden: true, text: "Order is held while you are in the rows." });
+  const acts = columns.some((column) => column.title === DO);
   // Named in words, since a table that is laid out otherwise is not a table to every browser.
   const grid = el(
     "table",
-    { class: style, role: "table" },
+    { class: style ?? (acts ? "acts" : null), role: "table" },
     el("caption", { class: "unseen", text: caption }),
     el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heads)),
     body,
@@ -209,11 +237,15 @@ export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, r
         scope: column.head ? "row" : null,
         role: column.head ? "rowheader" : "cell",
         class: column.num ? "n" : "",
+        // Where rows are stacked, nothing else names it.
+        "data-title": acts && !column.head && column.title !== DO ? column.title : null,
       }),
     );
     const row = el("tr", { role: "row", "data-row": "", tabindex: "-1" }, cells);
     if (enter)
-      row.addEventListener("click", (event) => event.target.closest("button, a, .copy") || enter(row.item, row));
+      row.addEventListener("click", (event) => {
+        if (!event.target.closest("button, a, .copy") && !window.getSelection()?.toString()) enter(row.item, row);
+      });
     if (jq) columns.forEach((column, index) => column.num && cells[index].classList.add("copy"));
     row.follow = (now) => {
       row.item = now;
@@ -247,8 +279,8 @@ export function table({ caption, columns, keyOf, jq, path, empty, sort, enter, r
       attribute(head, "aria-sort", index === order.by ? (order.down ? "descending" : "ascending") : null),
     );
     const isHolding = isHeld(body);
-    if (isHolding) keyed(body, shown.slice(0, max), keyOf, make, true);
-    else placed(body, shown.slice(0, max), keyOf, make);
+    if (reuses && !isHolding) placed(body, shown.slice(0, max), keyOf, make);
+    else keyed(body, shown.slice(0, max), keyOf, make, isHolding);
     keepStop(body);
     show(held, isHolding && order.by !== null && all.length > 1);
     show(grid, all.length > 0);

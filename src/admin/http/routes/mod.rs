@@ -142,6 +142,8 @@ pub struct Route {
     pub is_shared: bool,
     /// Whether its job mostly waits: it takes no place of those that work.
     pub waits: bool,
+    /// Whether its job may begin while the table of jobs does not answer: `jobs::Ask`.
+    pub may_go_unwritten: bool,
 }
 
 /// What taking a route means.
@@ -181,10 +183,22 @@ impl Route {
 
 /// A row that looks; what it answers is to be named.
 const fn look(path: &'static str, action: &'static str, needs: P, does: Does) -> Route {
-    let (verb, query, body, about) = (Verb::Get, &[], None, "");
-    let (gives, media, changes) = (shape::<Value> as Shape, "application/json", Changes::Nothing);
-    let (is_shared, waits) = (false, false);
-    Route { verb, path, action, needs, about, does, query, body, gives, media, changes, is_shared, waits }
+    Route {
+        verb: Verb::Get,
+        path,
+        action,
+        needs,
+        about: "",
+        does,
+        query: &[],
+        body: None,
+        gives: shape::<Value>,
+        media: "application/json",
+        changes: Changes::Nothing,
+        is_shared: false,
+        waits: false,
+        may_go_unwritten: false,
+    }
 }
 
 /// A row that looks at a server, whose answer all who ask within a moment share.
