@@ -114,9 +114,7 @@ export class Line {
       tables: { path: path.join(this.folder, "schemas") },
       batch: { age_max: "200ms" },
       migrations: { path: path.join(this.folder, "migrations") },
-      lifecycle: { erasures_refresh: "500ms", erasure_grace: "2s" },
-      // Rows that the checks put in twice, or erase, were compared before.
-      audit: { interval: "1s" },
+      lifecycle: { erasures_refresh: "500ms", erasure_grace: "3s" },
       reload: { interval: "500ms" },
       // A part of the events is refused on purpose.
       dead_letter: { ceiling: { percent_max: 100 } },

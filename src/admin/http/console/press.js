@@ -4,7 +4,7 @@
 
 const PRESSED = "button, a, label, input, .copy, [data-row]";
 /** The end of a press may never be told, and the page must go on then. */
-const HELD_MS_MAX = 4000;
+const HELD_MS_MAX = 3000;
 /** The click of a finger is told some time after its end; that of a press that slid away never is. */
 const CLICK_MS_MAX = 400;
 
