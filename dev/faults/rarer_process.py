@@ -157,7 +157,7 @@ class MemoryFull(OfLine):
         # One consumer alone finds its table's queue full before the budget.
         "kafka": {"prefetch": "8MiB", "consumers": 4},
         "memory": {"budget": "35MiB"},
-        "batch": {"bytes_max": "512KiB", "in_flight_max": 2, "age_max": "1s"},
+        "batch": {"bytes_max": "512KiB", "in_flight_max": 2, "age_max": "8s"},
         "decode": {"record_bytes_max": "256KiB"},
         "clickhouse": {"insert_timeout": "5m", "retry": {"deadline": "6m"}},
     }

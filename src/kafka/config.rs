@@ -34,10 +34,10 @@ pub struct Config {
     pub session_timeout: Span,
     /// How often progress is committed. A crash repeats at most what came after the last commit.
     pub commit_interval: Span,
-    /// Largest answer to one fetch request, in bytes; never more than a quarter of `prefetch`.
+    /// Largest answer to one fetch request, 1,000,000 bytes at least; never more than a quarter of `prefetch`.
     pub fetch_bytes_max: ByteSize,
     /// Bytes fetched ahead of decoding, over all partitions of one consumer, with what the client keeps
-    /// beside each message.
+    /// beside each message; 4,000,000 at least.
     pub prefetch: ByteSize,
     /// Encryption and authentication.
     pub security: Security,
