@@ -1,6 +1,7 @@
 //! A job from its first row to its last: written down, let in, watched, and written down again.
 //!
-//! Refuses to begin what is not in the table, unless it may go unwritten, and what is under way already. A job that breaks down ends alone.
+//! Refuses to begin what is not in the table, unless it may go unwritten, and what is under way already. A job that breaks
+//! down ends alone.
 
 use std::time::Duration;
 

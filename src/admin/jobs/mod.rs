@@ -1,7 +1,8 @@
 //! Work that outlives the request that asked for it: started, watched, cancelled, remembered beyond the process.
 //!
 //! Refuses to know what the work is, to keep more than a number of jobs in memory, and to begin what cannot be written
-//! down, but for what is asked of the line while the servers are away. A repeated request with the same key is the same job, never a second one; of one schedule one run at a time.
+//! down, but for what is asked of the line while the servers are away. A repeated request with the same key is the same
+//! job, never a second one; of one schedule one run at a time.
 
 mod history;
 mod life;
