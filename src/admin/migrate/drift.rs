@@ -92,6 +92,11 @@ impl Migrator {
             BTreeSet::new()
         });
         let expected = self.definitions(wanted.host(), &wanted.name, &aged).await?;
+        for table in aged.iter().filter(|table| expected.contains_key(*table)) {
+            coverage
+                .notes
+                .push(format!("the TTL of {table} has rules of age: see `penstock lifecycle drift`"));
+        }
         let count = if self.config.target == Target::One { 1 } else { self.hosts.len() };
         for host in self.hosts.iter().take(count) {
             let live = self.definitions(host, &self.clickhouse.database, &aged).await?;

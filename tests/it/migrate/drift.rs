@@ -62,6 +62,28 @@ fn what_somebody_changed_by_hand_is_told_and_mended_by_what_is_told() {
 }
 
 #[test]
+fn a_ttl_by_rules_of_age_is_no_drift_and_everything_else_of_the_table_is() {
+    let bench = Bench::new();
+    base(&bench);
+    std::fs::create_dir(bench.folder.path().join("t")).unwrap();
+    bench.write(
+        "t/table.yaml",
+        "table: t\ntopics: [x]\norder_by: [a]\nlifecycle: {time_column: d, delete_after: 3650d, clear: {b: 365d}}\n\
+         columns: [{name: a, type: UInt64}, {name: b, type: String}, {name: d, type: DateTime}]\n",
+    );
+    bench.sql("ALTER TABLE DB.t MODIFY COLUMN b TTL d + INTERVAL 1 YEAR, MODIFY TTL d + INTERVAL 2 YEAR");
+    let (code, drift) = bench.json(&["drift"]);
+    assert_eq!((code, &drift["findings"]), (Some(0), &serde_json::json!([])), "{drift}");
+    assert!(drift["notes"][0].as_str().unwrap().starts_with("the TTL of t has rules of age"), "{drift}");
+    bench.sql("ALTER TABLE DB.t MODIFY COLUMN b DEFAULT 'z', DROP INDEX i");
+    let findings = found(&bench);
+    assert_eq!((findings.len(), &findings[0]["proven"]), (1, &Value::Bool(true)), "{findings:#?}");
+    // Without the rules it is the migrations' again.
+    std::fs::remove_dir_all(bench.folder.path().join("t")).unwrap();
+    assert!(found(&bench)[0]["differences"].to_string().contains("TTL is not"));
+}
+
+#[test]
 fn tables_of_nobody_are_told_unless_they_are_ignored_and_scratch_databases_go_away() {
     let mut bench = Bench::new();
     base(&bench);
