@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import chart
 from chart import Failure
 from passage import HOLD, HOLD_INSERTS, PASS, Passage
 from rarer_line import OfLine
@@ -153,6 +154,8 @@ class MemoryFull(OfLine):
     beside = {
         "PenstockStalled": "no insert is answered",
     }
+    # What was held back comes to the table beside what is sent in its place.
+    table = {"settings": {"non_replicated_deduplication_window": 1000}}
     config = {
         # One consumer alone finds its table's queue full before the budget.
         "kafka": {"prefetch": "8MiB", "consumers": 4},

@@ -46,6 +46,8 @@ class ViewFails(OfLine):
 
     alerts = ("PenstockInsertsFail",)
     beside = {"PenstockEndpointShut": "its gate shuts after some failures"}
+    # The table itself has the rows of each try; without tokens it would have them as often.
+    table = {"settings": {"non_replicated_deduplication_window": 1000}}
     config = {"clickhouse": {"settings": {"allow_custom_error_code_in_throwif": 1}}}
 
     def induce(self) -> None:

@@ -83,6 +83,7 @@ class Kept(OfAdmin):
     alerts = ("PenstockRetentionOverdue",)
     # It ends with the code that says so.
     nothing = ("penstock lifecycle plan",)
+    beside = {"PenstockDiskWillFill": "what all stories write in a minute is hours to so fast a clock"}
     # The rule looks back for 26 hours.
     faster = 12
     fires_minutes = 27 * 60

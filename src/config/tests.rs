@@ -164,7 +164,7 @@ dead_letter: {topic: '{topic}'}
 
 #[test]
 fn faults_between_fields() {
-    let cases: [(&str, &[&str]); 20] = [
+    let cases: [(&str, &[&str]); 21] = [
         ("kafka.brokers", &["kafka.brokers=[]"]),
         ("kafka.brokers[0]", &["kafka.brokers=kafka://a:9092"]),
         ("clickhouse.endpoints", &["clickhouse.endpoints="]),
@@ -186,6 +186,7 @@ fn faults_between_fields() {
         ("lifecycle.holds_table", &["lifecycle.holds_table="]),
         ("lifecycle.erasures_table", &["lifecycle.erasures_table=penstock_holds"]),
         ("lifecycle.timeout", &["lifecycle.timeout=0s"]),
+        ("admin.backup.timeout", &["admin.backup.timeout=0s"]),
         ("telemetry.listen", &["telemetry.listen=9464"]),
         ("telemetry.log.level", &["telemetry.log.level=penstock=loud"]),
     ];

@@ -213,6 +213,7 @@ fn nothing_is_zero(config: &Config, found: &mut Vec<Fault>) {
         ("dead_letter.produce_timeout", config.dead_letter.produce_timeout),
         ("dead_letter.ceiling.window", config.dead_letter.ceiling.window),
         ("reload.interval", config.reload.interval),
+        ("admin.backup.timeout", config.admin.backup.timeout),
         ("admin.request_timeout", config.admin.request_timeout),
         ("admin.access.token_life", config.admin.access.token_life),
         ("admin.access.failures_window", config.admin.access.failures_window),

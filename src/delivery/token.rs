@@ -14,7 +14,7 @@ use crate::record::{OffsetRange, TopicPartition};
 const NAMESPACE: Uuid = Uuid::from_u128(0x6b1d_3c62_5a0e_4a55_9a3e_0d5c_4f1f_7b21);
 
 /// The token for rows of these ranges going to this table. `part` tells apart which of the ranges' rows
-/// they are.
+/// they are, and which records lay there: those of a topic that was made anew are others.
 pub fn token(table: &str, ranges: &[(TopicPartition, OffsetRange)], part: &str) -> String {
     let mut sorted: Vec<_> = ranges.iter().collect();
     sorted.sort_by(|a, b| (&a.0, a.1.first).cmp(&(&b.0, b.1.first)));

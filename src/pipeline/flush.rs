@@ -232,7 +232,9 @@ impl Flusher {
         // With the number of rows, so that a batch of the same range that holds other rows, since the table
         // file has changed meanwhile, is never taken for this one.
         let order = if job.sealed.is_spread() { " by key" } else { "" };
-        let part = format!("{}-{} of {}{order}", rows.start, rows.end, job.sealed.rows());
+        // And with when its records were published: a topic that is made anew has others at the same offsets.
+        let times_ms = job.sealed.timestamps_ms.iter().fold(0_i64, |sum, (_, ms)| sum.wrapping_add(*ms));
+        let part = format!("{}-{} of {}{order}, {times_ms}", rows.start, rows.end, job.sealed.rows());
         let ranges: Vec<_> = job.sources.iter().map(|s| (s.source.clone(), s.share.range)).collect();
         let insert = Insert {
             database: target.database.clone(),

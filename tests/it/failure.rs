@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{ClickHouse, Kafka, Mode, Penstock, Servers, TcpProxy, wait_for, wait_until};
-use crate::scene::{DEADLINE, Scene};
+use crate::scene::{DEADLINE, Scene, events_table};
 
 /// Runs `body` while events are published, a few at a time; returns when both are done.
 fn while_publishing(scene: &mut Scene, body: impl FnOnce() + Send) {
@@ -295,4 +295,24 @@ fn dead_letters_wait_for_their_topic() {
     assert_eq!(kafka.read_all(&scene.dead_topic()).len(), 1);
     process.sigterm();
     assert_eq!(process.wait_exit(DEADLINE), Some(0));
+}
+
+#[test]
+fn records_of_a_topic_made_anew_are_not_taken_for_those_that_the_table_remembers() {
+    let servers = Servers::shared();
+    let table = |topic: &str| events_table(topic, "settings: {non_replicated_deduplication_window: 10000}\n");
+    let mut scene = Scene::with_partitions(1, &servers.kafka, &servers.clickhouse, table);
+    scene.publish(100);
+    scene.run_to_end();
+    let kafka = &scene.kafka;
+    kafka.delete_topic(&scene.topic);
+    wait_until(DEADLINE, "the topic is gone", || kafka.partitions(&scene.topic).is_empty());
+    kafka.create_topic(&scene.topic, 1, 1, &[]);
+    kafka.produce(&scene.topic, 0, (1000..1100).map(|n| format!("{{\"n\":{n},\"text\":\"new\"}}")));
+    scene.run_to_end();
+    assert_eq!(scene.sql("count(), uniqExact(n)"), "200\t200");
+    // What is read again is the same, and known.
+    scene.call(&["ledger", "rewind", "--topic", &scene.topic, "--partition", "0", "--to", "0", "--yes"]);
+    scene.run_to_end();
+    assert_eq!(scene.sql("count(), uniqExact(n)"), "200\t200");
 }

@@ -28,6 +28,7 @@ use crate::clickhouse::quote_identifier;
 
 /// Longest restore for a look, in times of `admin.backup.timeout`: the tables, their rows, and the comparison.
 const DRILL_TIMEOUTS: u32 = 3;
+const DRILL_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// How far the clocks of processes that verify may be apart.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(3600);
 
@@ -117,7 +118,7 @@ impl Backups {
     async fn drill(&self, entry: &Entry) -> Result<Vec<String>, Error> {
         let database = &entry.manifest.database;
         self.sweep(database).await?;
-        let life = self.config.timeout.0.saturating_mul(DRILL_TIMEOUTS);
+        let life = self.config.timeout.0.saturating_mul(DRILL_TIMEOUTS).min(DRILL_MAX);
         let scratch = scratch_name(database, Utc::now() + life.saturating_add(CLOCKS_APART_MAX));
         let create = format!("CREATE DATABASE {}", quote_identifier(&scratch));
         self.desk.client.execute(&create, &[]).await?;
