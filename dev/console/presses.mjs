@@ -35,6 +35,22 @@ async function middle(locator) {
   return { x: x + width / 2, y: y + height / 2 };
 }
 
+async function pressDown(page, locator) {
+  const { x, y } = await middle(locator);
+  await page.mouse.move(x, y);
+  await page.mouse.down();
+}
+
+/** The page with two jobs, of which the lower one's button is down. */
+async function withCancelDown(browser, fixture) {
+  const { page, close } = await open(browser, fixture.url);
+  await signIn(page, "operator");
+  fixture.begin("schema.diff");
+  await cancelOf(page, "schema.diff").waitFor();
+  await pressDown(page, cancelOf(page, "backup.create"));
+  return { page, close };
+}
+
 /** Lets `change` happen, and waits until the page has it, and could have drawn it twice. */
 async function comes(page, fixture, change) {
   await page.evaluate(() => {
@@ -59,13 +75,7 @@ function upset(fixture) {
 }
 
 async function mouse(browser, fixture) {
-  const { page, close } = await open(browser, fixture.url);
-  await signIn(page, "operator");
-  fixture.begin("schema.diff");
-  await cancelOf(page, "schema.diff").waitFor();
-  const { x, y } = await middle(cancelOf(page, "backup.create"));
-  await page.mouse.move(x, y);
-  await page.mouse.down();
+  const { page, close } = await withCancelDown(browser, fixture);
   await comes(page, fixture, () => upset(fixture));
   const during = await level(page);
   fixture.set({ isSilent: true });
@@ -99,9 +109,7 @@ async function answered(browser, fixture) {
   fixture.set({ holds: true });
   await page.getByRole("button", { name: "How they stand" }).click();
   await until("it is asked for", () => fixture.requests.some((one) => one.url === "/v1/migrations"));
-  const { x, y } = await middle(page.getByRole("button", { name: "Plan", exact: true }));
-  await page.mouse.move(x, y);
-  await page.mouse.down();
+  await pressDown(page, page.getByRole("button", { name: "Plan", exact: true }));
   const answer = page.waitForResponse(/migrations$/);
   fixture.set({ holds: false });
   await (await answer).finished();
@@ -113,13 +121,7 @@ async function answered(browser, fixture) {
 }
 
 async function endless(browser, fixture) {
-  const { page, close } = await open(browser, fixture.url);
-  await signIn(page, "operator");
-  fixture.begin("schema.diff");
-  await cancelOf(page, "schema.diff").waitFor();
-  const { x, y } = await middle(cancelOf(page, "backup.create"));
-  await page.mouse.move(x, y);
-  await page.mouse.down();
+  const { page, close } = await withCancelDown(browser, fixture);
   const began = performance.now();
   await comes(page, fixture, () => upset(fixture));
   await until("the page goes on", async () => (await level(page)) === "attention", 6000);

@@ -1,7 +1,8 @@
 //! Drift: where the live tables are not what the migrations make, and the SQL that would bring them back.
 //!
-//! Refuses to repair by itself, and to count a TTL that comes from rules of age. Repairs of tables are proven: they are run on a copy of the live definition in a
-//! scratch database, and count as proven only if the result is the one that is wanted.
+//! Refuses to repair by itself, and to count a TTL that comes from rules of age. Repairs of tables are proven: they are
+//! run on a copy of the live definition in a scratch database, and count as proven only if the result is the one that is
+//! wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
